@@ -1,0 +1,34 @@
+"""Money is integers: prices in pico-USD a token, amounts in nano-USD. Nothing is rounded but once, up, in `charge`."""
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import msgspec
+
+NANO_PER_USD = 1_000_000_000
+PICO_PER_NANO = 1_000
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What a deployment asks, in pico-USD a token. A rate that is None is not known (never free)."""
+
+    input_pico: int
+    output_pico: int
+    cache_read_pico: int | None = None
+    cache_write_pico: int | None = None
+
+
+def pico_per_token(usd_per_million: float | str) -> int:
+    """Pico-USD a token from the customary USD per million tokens: 1 USD/M is 1,000,000 pico-USD a token."""
+    return int((Decimal(str(usd_per_million)) * 1_000_000).to_integral_value(ROUND_HALF_EVEN))
+
+
+def nano_from_pico(pico: int) -> int:
+    """Nano-USD, rounded up: an amount that is owed is never less than what was used."""
+    return -(-pico // PICO_PER_NANO)
+
+
+def usd_text(nano: int) -> str:
+    """An amount of nano-USD as a plain decimal USD number, without exponent or trailing zeros: 1500 -> '0.0000015'."""
+    whole, part = divmod(abs(nano), NANO_PER_USD)
+    digits = f"{part:09d}".rstrip("0")
+    return f"{'-' if nano < 0 else ''}{whole}{'.' + digits if digits else ''}"
