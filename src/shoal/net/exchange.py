@@ -1,0 +1,168 @@
+"""One request and its answer on a caller's connection. Every byte the caller sees of it is written here, framed once and correctly."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Protocol
+
+from shoal.core.errors import Fault
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+_STATUS_LINE = {
+    code: b"HTTP/1.1 %d %s\r\n" % (code, HTTPStatus(code).phrase.encode() if code in HTTPStatus._value2member_map_ else b"Status")
+    for code in range(100, 600)
+}
+
+
+class Line(Protocol):
+    """What an exchange needs of the connection it came on."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    writable: bool
+
+    def answered(self, exchange: "Exchange") -> None:
+        """The answer is complete; the connection may go on to the next request, or close."""
+
+    def common_headers(self) -> bytes:
+        """Header lines that every answer carries."""
+
+    def watch_writable(self, waiter: "asyncio.Future[None]") -> None:
+        """Resolve `waiter` once the transport's buffer has room again or the connection is lost."""
+
+
+class Exchange:
+    """A request, whole, and the one answer to it.
+
+    `gone` turns True when the caller disconnects; `on_gone` is then called once (by default it cancels the task that serves the exchange).
+    `paused` is True while the caller reads more slowly than we write; `on_pause` and `on_resume` tell when that changes.
+    """
+
+    __slots__ = (
+        "_line", "body", "chunked", "disconnected", "expects_continue", "headers", "keep_alive", "length", "method", "on_gone", "on_pause",
+        "on_resume", "path", "peer", "pieces", "query", "received", "received_at", "refusal", "response_complete", "response_started",
+        "task", "turn", "whole",
+    )  # fmt: skip
+
+    def __init__(self, line: Line, method: bytes, path: bytes, query: bytes, headers: dict[bytes, bytes], peer: str, at: float) -> None:
+        self._line = line
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.peer = peer
+        self.received_at = at
+        self.body = b""
+        self.on_gone: Callable[[], None] | None = None
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        # the connection's book-keeping
+        self.pieces: list[bytes] = []
+        self.received = 0
+        self.whole = False
+        self.turn = False
+        self.refusal: Fault | None = None
+        self.expects_continue = False
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_started = False
+        self.response_complete = False
+        self.chunked = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has disconnected."""
+        return self.disconnected
+
+    @property
+    def paused(self) -> bool:
+        """Whether the caller's connection has more than its share of unsent bytes."""
+        return not self._line.writable
+
+    async def drained(self) -> None:
+        """Wait until the caller has read enough for more to be sent, or is gone."""
+        while not self._line.writable and not self.disconnected:
+            waiter = self._line.loop.create_future()
+            self._line.watch_writable(waiter)
+            await waiter
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer. Errors: RuntimeError when one was begun already. A caller who is gone gets nothing."""
+        out = self._head(status, headers)
+        out.append(b"content-length: %d\r\n\r\n" % len(body))
+        if self.method != b"HEAD":
+            out.append(body)
+        self._write(b"".join(out))
+        self._finish()
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Begin an answer of unknown length; `send` its pieces and `end` it."""
+        out = self._head(status, headers)
+        # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
+        self.chunked = self.keep_alive or self.headers.get(b":version") != b"1.0"
+        out.append(b"transfer-encoding: chunked\r\n\r\n" if self.chunked else b"\r\n")
+        self._write(b"".join(out))
+
+    def send(self, data: bytes) -> None:
+        """Send one piece. Never blocks; look at `paused` and wait for `drained` before sending much more."""
+        if data and not self.disconnected:
+            self._line.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+
+    def end(self, data: bytes = b"") -> None:
+        """Send a last piece, if any, and complete the answer."""
+        if data and self.chunked and not self.disconnected:
+            self._line.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+        else:
+            self.send(data)
+            if self.chunked:
+                self._write(b"0\r\n\r\n")
+        self._finish()
+
+    def refuse(self, fault: Fault, extra: Headers = ()) -> None:
+        """Answer with a fault in OpenAI's shape; an answer that has begun is cut off, so that the caller cannot take it for whole."""
+        if self.response_complete:
+            return
+        if self.response_started:
+            self.abort()
+            return
+        self.answer(fault.status, [JSON, *fault_headers(fault), *extra], fault.body())
+
+    def abort(self) -> None:
+        """Cut the connection: the protocol's only way to say that a begun answer will not be completed."""
+        self.response_complete = True
+        self._line.transport.abort()
+
+    def _head(self, status: int, headers: Headers) -> list[bytes]:
+        if self.response_started:
+            raise RuntimeError("this exchange was answered already")
+        self.response_started = True
+        out = [_STATUS_LINE[status], self._line.common_headers()]
+        if not self.keep_alive:
+            out.append(b"connection: close\r\n")
+        for name, value in headers:
+            out += (name, b": ", value, b"\r\n")
+        return out
+
+    def _write(self, data: bytes) -> None:
+        if not self.disconnected:
+            self._line.transport.write(data)
+
+    def _finish(self) -> None:
+        if not self.response_complete:
+            self.response_complete = True
+            self._line.answered(self)
+
+
+def fault_headers(fault: Fault) -> list[tuple[bytes, bytes]]:
+    """Headers that a fault brings along: Retry-After in whole seconds, WWW-Authenticate, Allow."""
+    out: list[tuple[bytes, bytes]] = []
+    if fault.retry_after_s is not None:
+        out.append((b"retry-after", b"%d" % max(1, -int(-fault.retry_after_s // 1))))
+    if fault.status == 401:
+        out.append((b"www-authenticate", b'Bearer realm="shoal"'))
+    if fault.status == 405 and fault.param:
+        out.append((b"allow", fault.param.encode()))
+    return out

@@ -1,0 +1,370 @@
+"""A caller's connection: uvicorn's httptools protocol with the hot endpoints diverted to a `Door` once their headers are complete.
+
+Everything else on the same connection goes to the ASGI app, and sockets, TLS, pipelining and shutdown stay uvicorn's. What is relied on
+in uvicorn is written down in tests/contract/test_uvicorn.py. Guarantees: headers, bodies, connections and their times are bounded; a
+request that HTTP cannot make sense of is answered with our error shape and the connection closed; `Door.serve` sees whole requests only.
+"""
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+import httptools
+import msgspec
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from shoal.core.errors import Fault
+from shoal.net.exchange import JSON, Exchange, fault_headers
+
+log = logging.getLogger("shoal.net")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds on what a caller may make us keep, and for how long."""
+
+    header_bytes: int = 64 * 1024
+    body_bytes: int = 32 * 1024 * 1024
+    connections: int = 10_000
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    keep_alive_s: float = 75.0
+    # unsent bytes of one connection above which the upstream is no longer read
+    write_buffer_bytes: int = 256 * 1024
+    # a refused request's body up to this size is read and thrown away, so that the caller surely sees the refusal
+    discard_bytes: int = 1024 * 1024
+    linger_s: float = 2.0
+
+
+class Door(Protocol):
+    """Where diverted requests go in."""
+
+    def takes(self, path: bytes) -> bool:
+        """Whether requests to this raw path are for this door, whatever their method."""
+
+    def admit(self, exchange: Exchange) -> None:
+        """Look at the headers, before any body is read. Raises Fault to refuse."""
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer a whole request exactly once. Raises Fault, before the answer has begun, to answer with that."""
+
+
+class Connection(HttpToolsProtocol):
+    """One caller's connection."""
+
+    cycle: Any  # an Exchange (ours) or a RequestResponseCycle (the ASGI app's)
+    pipeline: Any
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+        limits: Limits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.door = door
+        self.limits = limits
+        self.writable = True
+        self.deadline: float | None = None
+        self.draining = False
+        self._peer = ""
+        self._waiters: list[asyncio.Future[None]] = []
+        self._in_head = False
+        self._head_bytes = 0
+        self._lingering = False
+        self._common: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+
+    # the transport's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        transport.set_write_buffer_limits(high=self.limits.write_buffer_bytes)
+        self.deadline = self.loop.time() + self.limits.header_timeout_s
+        if len(self.connections) > self.limits.connections:
+            self._close_with(Fault("overloaded", "Too many connections are open on this server; try again shortly.", retry_after_s=1))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cycle = self.cycle
+        if type(cycle) is Exchange:
+            self.cycle = None  # uvicorn would treat it as its own
+            self._lose(cycle)
+        for waiting, _ in self.pipeline:
+            if type(waiting) is Exchange:
+                self._lose(waiting)
+        self.writable = True
+        self._wake_waiters()
+        super().connection_lost(exc)
+
+    def _lose(self, exchange: Exchange) -> None:
+        exchange.disconnected = True
+        exchange.keep_alive = False
+        if exchange.response_complete:
+            return
+        if exchange.on_gone is not None:
+            exchange.on_gone()
+        elif exchange.task is not None:
+            exchange.task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering or self.transport.is_closing():
+            return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # no protocol to upgrade to: the request was answered as HTTP/1.1, and what follows it cannot be told apart
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return
+        if self._in_head and not self._lingering:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.header_bytes:
+                self._close_with(Fault("headers_too_large", f"The request's headers exceed {self.limits.header_bytes} bytes; send fewer."))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.writable = False
+        if type(self.cycle) is Exchange and self.cycle.on_pause is not None:
+            self.cycle.on_pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.writable = True
+        if type(self.cycle) is Exchange and self.cycle.on_resume is not None:
+            self.cycle.on_resume()
+        self._wake_waiters()
+
+    def watch_writable(self, waiter: "asyncio.Future[None]") -> None:
+        self._waiters.append(waiter)
+
+    def _wake_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # the parser's side
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._in_head = True
+        self._head_bytes = 0
+        if self.cycle is None or self.cycle.response_complete:
+            self.deadline = self.loop.time() + self.limits.header_timeout_s
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what comes later are trailers, which nobody here wants
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        path, _, query = self.url.partition(b"?")
+        if not self.door.takes(path):
+            self._hand_to_app()
+            return
+        headers = dict(self.headers)
+        exchange = Exchange(self, self.parser.get_method(), path, query, headers, self._peer, self.loop.time())
+        version = self.parser.get_http_version()
+        if version == "1.0":
+            headers[b":version"] = b"1.0"
+        exchange.keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.draining
+        exchange.expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+        previous, self.cycle = self.cycle, exchange
+        exchange.turn = previous is None or previous.response_complete
+        if not exchange.turn:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
+        else:
+            self.deadline = self.loop.time() + self.limits.body_timeout_s
+        self._judge(exchange, int(headers.get(b"content-length", b"0") or b"0"))
+
+    def _judge(self, exchange: Exchange, length: int) -> None:
+        """Admit or refuse on the headers alone; ask for the body where the caller waits for that."""
+        try:
+            self.door.admit(exchange)
+            if length > self.limits.body_bytes:
+                raise self._too_large()
+        except Fault as fault:
+            exchange.refusal = fault
+            if exchange.expects_continue or length > self.limits.discard_bytes:
+                exchange.keep_alive = False
+                if exchange.turn:
+                    exchange.refuse(fault)
+            return
+        if exchange.expects_continue and exchange.turn:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _too_large(self) -> Fault:
+        mib = self.limits.body_bytes / 2**20
+        return Fault("body_too_large", f"The request body exceeds this server's limit of {mib:g} MiB; send a smaller one.")
+
+    def _hand_to_app(self) -> None:
+        headers, url = self.headers, self.url
+        super().on_message_begin()
+        self.url = url
+        self.headers.extend(headers)
+        self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
+        self.deadline = self.loop.time() + self.limits.body_timeout_s
+        super().on_headers_complete()
+        if self.draining:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self.cycle
+        if type(exchange) is not Exchange:
+            super().on_body(body)
+            return
+        exchange.received += len(body)
+        if exchange.response_complete:
+            return
+        if exchange.refusal is not None:
+            if exchange.received > self.limits.discard_bytes and exchange.turn:
+                exchange.keep_alive = False
+                exchange.refuse(exchange.refusal)
+        elif exchange.received > self.limits.body_bytes:
+            exchange.pieces.clear()
+            exchange.refusal = self._too_large()
+            exchange.keep_alive = False
+            if exchange.turn:
+                exchange.refuse(exchange.refusal)
+        else:
+            exchange.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        exchange = self.cycle
+        self.deadline = None
+        if type(exchange) is not Exchange:
+            super().on_message_complete()
+            return
+        exchange.whole = True
+        if exchange.response_complete:
+            return
+        pieces = exchange.pieces
+        exchange.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if exchange.turn:
+            self._begin(exchange)
+
+    # the request's turn
+
+    def _start_asgi_task(self, cycle: "RequestResponseCycle | Exchange", app: ASGI3Application) -> None:
+        if type(cycle) is Exchange:
+            cycle.turn = True
+            if cycle.whole or (cycle.refusal is not None and not cycle.keep_alive):
+                self._begin(cycle)
+                return
+            self.deadline = self.loop.time() + self.limits.body_timeout_s
+            if cycle.expects_continue and cycle.refusal is None:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
+
+    def _begin(self, exchange: Exchange) -> None:
+        if exchange.refusal is not None:
+            exchange.refuse(exchange.refusal)
+            return
+        exchange.task = task = self.loop.create_task(self._serve(exchange))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await self.door.serve(exchange)
+        except Fault as fault:
+            exchange.refuse(fault)
+        except asyncio.CancelledError:
+            # the caller is gone, or the server ends and has waited long enough
+            exchange.refuse(Fault("draining", "The server is shutting down; send the request again.", retry_after_s=1))
+        except Exception:
+            log.exception("a request failed for a reason of our own")
+            exchange.refuse(Fault("internal", "The server failed on this request; it was logged. Try again."))
+        else:
+            if not exchange.response_complete and not exchange.disconnected:
+                log.error("a request was left without an answer: %s", exchange.path)
+                exchange.refuse(Fault("internal", "The server left this request without an answer; it was logged. Try again."))
+
+    def answered(self, exchange: Exchange) -> None:
+        """An exchange has its whole answer: on to the next request, or close."""
+        if exchange.disconnected:
+            return
+        if not exchange.keep_alive:
+            if exchange.whole:
+                self.transport.close()
+            else:
+                self._linger()
+            return
+        self.on_response_complete()
+
+    def _linger(self) -> None:
+        """Close, but first let a caller who still sends read the answer: closing on unread bytes would reset the connection under it."""
+        self.deadline = None
+        if not self.transport.can_write_eof():  # TLS cannot close one way only
+            self.transport.close()
+            return
+        self._lingering = True
+        self.transport.write_eof()
+        self.deadline = self.loop.time() + self.limits.linger_s
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        else:
+            self.deadline = self.loop.time() + self.limits.keep_alive_s
+
+    # faults of the connection itself
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are not HTTP with our error shape (uvicorn calls this too, with a text of its own)."""
+        self._close_with(Fault("bad_http", "The request is not valid HTTP/1.1; check its framing and headers."))
+
+    def time_out(self) -> None:
+        """The connection's deadline has passed: tell the caller if a request had begun, and close."""
+        waiting_for = self.cycle
+        self.deadline = None
+        if self._lingering:
+            self.transport.close()
+        elif self._in_head or (type(waiting_for) is Exchange and not waiting_for.whole and not waiting_for.response_complete):
+            self._close_with(Fault("request_timeout", "The request did not arrive in time; send it faster, or in one piece."))
+        else:
+            self.transport.close()
+
+    def _close_with(self, fault: Fault) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if type(cycle) is Exchange and cycle.turn and not cycle.whole and not cycle.response_started:
+                cycle.keep_alive = False
+                cycle.refuse(fault)
+                return
+            # an earlier request is still being answered: it gets its answer whole, then the connection ends
+            cycle.keep_alive = False
+            if type(cycle) is Exchange and not cycle.whole:
+                cycle.refusal = fault
+            self.flow.pause_reading()
+            return
+        body = fault.body()
+        head = [b"HTTP/1.1 %d %s\r\n" % (fault.status, (fault.row.code or "error").encode()), self.common_headers(), b"connection: close\r\n"]
+        head += [name + b": " + value + b"\r\n" for name, value in (JSON, *fault_headers(fault))]
+        self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
+        self._linger()
+
+    def common_headers(self) -> bytes:
+        """The Date header and whatever else the host adds, joined once a second."""
+        headers = self.server_state.default_headers
+        if headers is not self._common[0]:
+            self._common = (headers, b"".join(name + b": " + value + b"\r\n" for name, value in headers))
+        return self._common[1]
