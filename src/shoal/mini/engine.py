@@ -4,7 +4,7 @@ An engine batches continuously: `submit` may be called at any time, from the eve
 `Piece`s on that loop, through the run's sink. A run ends with exactly one piece whose `finish` is set.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -71,7 +71,15 @@ class Run(Protocol):
 
 
 class Tokenizer(Protocol):
-    """The model's own tokenizer."""
+    """The model's own tokenizer.
+
+    `special_tokens` are the spellings that `encode` turns into control tokens (`<|im_start|>`, ...): template.py breaks them up in what
+    callers write. `named_tokens` are those a chat template may ask for by name (`bos_token`, `eos_token`, ...). Ids are below `size`.
+    """
+
+    special_tokens: Sequence[str]
+    named_tokens: Mapping[str, str]
+    size: int
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a rendered prompt: special tokens in the text are recognised, none are added."""
@@ -93,15 +101,19 @@ class Engine(Protocol):
     def submit(self, prompt: Sequence[int], sampling: Sampling, sink: Callable[[Piece], None]) -> Run:
         """Queue one run. Raises Full. The sink is called on the event loop."""
 
+    def load(self) -> tuple[int, int]:
+        """How many runs are being answered, and how many wait."""
+
     def close(self) -> None:
         """Stop the engine's thread and free the model."""
 
 
 class Embedder(Protocol):
-    """A loaded sentence model."""
+    """A loaded sentence model; token ids are below `size`."""
 
     dimensions: int
     context_tokens: int
+    size: int
 
     def embed(self, texts: Sequence[Sequence[int]]) -> "list[list[float]]":
         """One unit-length vector per tokenised text. Blocks: call it in a thread."""
