@@ -101,8 +101,13 @@ class Engine(Protocol):
     def submit(self, prompt: Sequence[int], sampling: Sampling, sink: Callable[[Piece], None]) -> Run:
         """Queue one run. Raises Full. The sink is called on the event loop."""
 
-    def load(self) -> tuple[int, int]:
-        """How many runs are being answered, and how many wait."""
+    @property
+    def running(self) -> int:
+        """Runs that hold a slot."""
+
+    @property
+    def waiting(self) -> int:
+        """Runs that wait for a slot."""
 
     def close(self) -> None:
         """Stop the engine's thread and free the model."""
