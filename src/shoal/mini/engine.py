@@ -74,11 +74,10 @@ class Tokenizer(Protocol):
     """The model's own tokenizer.
 
     `special_tokens` are the spellings that `encode` turns into control tokens (`<|im_start|>`, ...): template.py breaks them up in what
-    callers write. `named_tokens` are those a chat template may ask for by name (`bos_token`, `eos_token`, ...). Ids are below `size`.
+    callers write. Ids are below `size`.
     """
 
     special_tokens: Sequence[str]
-    named_tokens: Mapping[str, str]
     size: int
 
     def encode(self, text: str) -> list[int]:
@@ -89,11 +88,12 @@ class Tokenizer(Protocol):
 
 
 class Engine(Protocol):
-    """One loaded generative model."""
+    """One loaded generative model. `named_tokens` are what its chat template may ask for by name (`bos_token`, `eos_token`)."""
 
     capabilities: Capabilities
     tokenizer: Tokenizer
     chat_template: str
+    named_tokens: Mapping[str, str]
 
     def check(self, json_schema: str) -> None:
         """Compile a schema before admission; cached. Raises BadGrammar. May block for some 100 ms: call it in a thread."""
