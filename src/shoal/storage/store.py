@@ -1,0 +1,49 @@
+"""Opens everything that must survive, for one process."""
+
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shoal.storage.database import open_engine, parse_address
+from shoal.storage.fold import Folder, recover
+from shoal.storage.journal import Journal
+from shoal.storage.keys import KeyStore
+from shoal.storage.receipts import Receipts
+from shoal.storage.upgrade import upgrade
+
+
+class Store:
+    """The keys, the ledger and the way into it. Belongs to the event loop it was opened on."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.keys = KeyStore(engine)
+        self.receipts = Receipts(engine)
+
+    async def recover(self, directory: Path) -> None:
+        """Fold what dead processes left in this journal directory."""
+        await recover(self._engine, directory)
+
+    def fold(self, directory: Path, journal: Journal | None = None) -> Folder:
+        """What folds this directory; run it as a task."""
+        return Folder(self._engine, directory, journal)
+
+    async def close(self) -> None:
+        """Close every connection and end its thread."""
+        await self._engine.dispose()
+
+
+async def open_store(address: str | Path) -> Store:
+    """The store at `address` (`[storage] url`, or the path of an SQLite file), created or upgraded if need be. Raises Fault."""
+    engine = open_engine(parse_address(address))
+    try:
+        await upgrade(engine)
+    except BaseException:
+        await engine.dispose()
+        raise
+    return Store(engine)
+
+
+STORE_ERRORS = (SQLAlchemyError, OSError)
+"""What a method of the store may raise besides Fault: the database is locked, its disk is full or gone."""
