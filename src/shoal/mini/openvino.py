@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import openvino
 import openvino_genai
 
 from shoal.mini.card import Card, Speed
-from shoal.mini.engine import Capabilities, Finish, Full, Piece, Sampling
+from shoal.mini.engine import Capabilities, Finish, Full, Piece, Sampling, Tokenizer
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import TokenTable
 
@@ -65,8 +65,8 @@ class OpenVinoEngine:
         """Load the model (some seconds, blocking). `on_broken` is called from the engine's thread with the reason, once."""
         self.capabilities = Capabilities(context_tokens=card.context_tokens, chosen_logprobs=True)
         self.chat_template = card.chat_template
-        self.named_tokens = {"bos_token": card.bos_token, "eos_token": card.eos_token}
-        self.tokenizer = TokenTable(directory / TOKENIZER_FILE)
+        self.named_tokens: Mapping[str, str] = {"bos_token": card.bos_token, "eos_token": card.eos_token}
+        self.tokenizer: Tokenizer = TokenTable(directory / TOKENIZER_FILE)
         self._stop_tokens = frozenset(card.stop_tokens)
         self._pipeline = open_pipeline(directory / MODEL_DIRECTORY, threads)
         self._on_broken = on_broken

@@ -76,7 +76,7 @@ class TokenTable:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._bytes = list_token_bytes(self._tokenizer)
-        self.special_tokens = sorted(added.content for added in self._tokenizer.get_added_tokens_decoder().values())
+        self.special_tokens: Sequence[str] = sorted(added.content for added in self._tokenizer.get_added_tokens_decoder().values())
         self.size = len(self._bytes)
 
     def encode(self, text: str) -> list[int]:
