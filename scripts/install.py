@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+PIP = "pip>=24.1"  # older ones cannot report how far a download is, which `shoal pull` shows
 # pip's option -> uv's environment variable; both take lists separated by spaces
 FROM_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -33,11 +34,11 @@ def main(extras: list[str]) -> int:
     uv = find_uv()
     if uv is not None:
         # --native-tls: the system's certificates, as pip uses
-        command = [uv, "pip", "install", "--native-tls", "--python", sys.executable, "--editable", target]
+        command = [uv, "pip", "install", "--native-tls", "--python", sys.executable, PIP, "--editable", target]
         if subprocess.run(command, env=translate_configuration(), check=False).returncode == 0:
             return 0
         print("install: uv failed, installing with pip", file=sys.stderr)
-    return subprocess.run([*pip("install"), "--editable", target], check=False).returncode
+    return subprocess.run([*pip("install"), PIP, "--editable", target], check=False).returncode
 
 
 def pip(verb: str) -> list[str]:
