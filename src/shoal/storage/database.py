@@ -47,7 +47,7 @@ def find_file(url: URL) -> Path:
 def open_engine(url: URL) -> AsyncEngine:
     """An engine for `url`, the file made readable by its owner alone. Raises Fault when the file cannot be opened."""
     _create_file(find_file(url))
-    engine = create_async_engine(url, pool_size=2, max_overflow=2)
+    engine = create_async_engine(url, pool_size=2, max_overflow=2, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _prepare_connection)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
