@@ -10,7 +10,8 @@ import socket
 import sys
 import threading
 
-from shoal.supervisor import Child, Supervisor, bind, follow_parent, tell_ready
+from shoal.net.parent import follow_parent, tell_ready
+from shoal.supervisor import Child, Supervisor, bind
 
 
 def say(*words: object) -> None:

@@ -12,13 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-READY_FD = "SHOAL_READY_FD"
+from shoal.net.parent import READY_FD
+
 FIRST_DELAY_S, LONGEST_DELAY_S, HEALTHY_AFTER_S = 0.1, 5.0, 30.0
 STARTS_ALLOWED = 3
 LAST_GRACE_S = 3.0
@@ -287,24 +287,3 @@ def _why_not(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"this machine has no address {host}; use --host 127.0.0.1, or 0.0.0.0 for every address"
     return f"cannot listen on {host} port {port}: {error.strerror or error}"
-
-
-def tell_ready() -> None:
-    """Called in a child once it serves. Does nothing in a process that the supervisor did not start."""
-    told = os.environ.pop(READY_FD, None)
-    if told is None:
-        return
-    with suppress(OSError):  # the parent has gone: `follow_parent` acts on it
-        os.write(int(told), b"1")
-        os.close(int(told))
-
-
-def follow_parent(on_gone: Callable[[], None]) -> None:
-    """Called in a child: watch standard input from a thread and call `on_gone` there when the parent has died."""
-
-    def watch() -> None:
-        while os.read(0, 64):
-            continue  # nothing is ever written; whoever runs a child by hand may type
-        on_gone()
-
-    threading.Thread(target=watch, name="follow-parent", daemon=True).start()

@@ -8,3 +8,13 @@ class Principal(msgspec.Struct, frozen=True):
 
     key_id: str
     name: str
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """A key as the store knows it. `revision` grows with every change of any key; `digest` is the secret's SHA-256."""
+
+    id: str
+    name: str
+    digest: bytes
+    revision: int
+    revoked: bool = False

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 from shoal.core.errors import Fault
 
@@ -36,12 +36,12 @@ class Line(Protocol):
 class Exchange:
     """A request, whole, and the one answer to it.
 
-    `gone` turns True when the caller disconnects; `on_gone` is then called once (by default it cancels the task that serves the exchange).
+    `received_at` is time.perf_counter when the headers were complete. `gone` turns True when the caller disconnects; `on_gone` is then called once (by default it cancels the task that serves the exchange).
     `paused` is True while the caller reads more slowly than we write; `on_pause` and `on_resume` tell when that changes.
     """
 
     __slots__ = (
-        "_line", "body", "chunked", "disconnected", "expects_continue", "headers", "keep_alive", "length", "method", "on_gone", "on_pause",
+        "_line", "body", "chunked", "disconnected", "expects_continue", "headers", "holder", "keep_alive", "length", "method", "on_gone", "on_pause",
         "on_resume", "path", "peer", "pieces", "query", "received", "received_at", "refusal", "response_complete", "response_started",
         "task", "turn", "whole",
     )  # fmt: skip
@@ -59,6 +59,7 @@ class Exchange:
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
         self.task: asyncio.Task[None] | None = None
+        self.holder: Any = None  # who asks, as the door found on the headers
         # the connection's book-keeping
         self.pieces: list[bytes] = []
         self.received = 0

@@ -30,10 +30,11 @@ class Drain(msgspec.Struct, frozen=True):
 class Server(uvicorn.Server):
     """uvicorn's server, draining."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, on_drain: Callable[[], None] | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, on_drain: Callable[[], None] | None = None, on_ready: Callable[[], None] | None = None) -> None:
         super().__init__(config)
         self._drain = drain
         self._on_drain = on_drain
+        self._on_ready = on_ready
         self._ticks_left: int | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -47,6 +48,12 @@ class Server(uvicorn.Server):
         for connection in self.server_state.connections:
             if isinstance(connection, Connection):
                 connection.draining = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if self._on_ready is not None and self.started:
+            self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
@@ -81,6 +88,7 @@ async def serve(
     drain: Drain | None = None,
     tls: tuple[Path, Path] | None = None,
     on_drain: Callable[[], None] | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> None:
     """Serve `door` and `app` on listening sockets or a Unix socket until a signal ends it. `tls` is (certificate, key)."""
     drain = drain or Drain()
@@ -98,7 +106,7 @@ async def serve(
         ssl_certfile=str(tls[0]) if tls else None,
         ssl_keyfile=str(tls[1]) if tls else None,
     )
-    await Server(config, drain, on_drain).serve(sockets)
+    await Server(config, drain, on_drain, on_ready).serve(sockets)
 
 
 async def nowhere(scope: object, receive: object, send: object) -> None:

@@ -7,6 +7,7 @@ request that HTTP cannot make sense of is answered with our error shape and the 
 
 import asyncio
 import logging
+import time
 from typing import Any, Protocol
 
 import httptools
@@ -173,7 +174,7 @@ class Connection(HttpToolsProtocol):
             self._hand_to_app()
             return
         headers = dict(self.headers)
-        exchange = Exchange(self, self.parser.get_method(), path, query, headers, self._peer, self.loop.time())
+        exchange = Exchange(self, self.parser.get_method(), path, query, headers, self._peer, time.perf_counter())
         version = self.parser.get_http_version()
         if version == "1.0":
             headers[b":version"] = b"1.0"

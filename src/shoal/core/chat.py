@@ -1,0 +1,150 @@
+"""The request envelope: the scalars the gateway must know, checked; everything else stays as the caller wrote it.
+
+A field that is not named here is neither parsed nor lost: `splice` rebuilds the object around the raw bytes of its members.
+"""
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from shoal.core.errors import Fault
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """OpenAI's `stream_options`."""
+
+    include_usage: bool | None = None
+
+
+class ChatFields(msgspec.Struct, frozen=True):
+    """What the gateway checks of `POST /v1/chat/completions`; message contents are checked by whoever decodes them."""
+
+    model: _Name
+    messages: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: _Positive | None = None
+    max_tokens: _Positive | None = None
+    max_completion_tokens: _Positive | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    user: str | None = None
+    tools: list[msgspec.Raw] | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+
+
+class CompletionFields(msgspec.Struct, frozen=True):
+    """What the gateway checks of `POST /v1/completions`."""
+
+    model: _Name
+    prompt: str | Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: _Positive | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    seed: int | None = None
+    user: str | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+
+
+class EmbeddingFields(msgspec.Struct, frozen=True):
+    """What the gateway checks of `POST /v1/embeddings`."""
+
+    model: _Name
+    input: str | Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
+    dimensions: _Positive | None = None
+    user: str | None = None
+    stream: None = None
+    stream_options: None = None
+    store: None = None
+    metadata: None = None
+
+
+Fields = ChatFields | CompletionFields | EmbeddingFields
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request of a caller: the checked fields and the whole body they came in."""
+
+    fields: Fields
+    body: bytes
+
+    @property
+    def model(self) -> str:
+        """The model's name as the caller wrote it."""
+        return self.fields.model
+
+    @property
+    def stream(self) -> bool:
+        """Whether the caller wants the answer as it is made."""
+        return bool(self.fields.stream)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the caller asked for the usage chunk of a stream."""
+        options = self.fields.stream_options
+        return bool(options and options.include_usage)
+
+
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_request(body: bytes, decoder: "msgspec.json.Decoder[Fields]") -> Request:
+    """Check a request's body. Errors: Fault naming the parameter, for JSON that is malformed, too deep, not UTF-8, or of wrong types."""
+    if not body:
+        raise Fault("invalid_json", "The request body is empty; send a JSON object.")
+    try:
+        if not body.isascii():
+            body.decode()  # raw members are not decoded below, and an upstream must not be the first to find out
+        return Request(decoder.decode(body), body)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Fault("invalid_json", f"The request body is not valid JSON: {_plain(str(error))}.") from None
+    except UnicodeDecodeError as error:
+        raise Fault("invalid_json", f"The request body is not valid UTF-8 at byte {error.start}.") from None
+    except RecursionError:
+        raise Fault("invalid_json", "The request body's JSON is nested too deeply.") from None
+
+
+def _plain(text: str) -> str:
+    return text.removeprefix("JSON is malformed: ").rstrip(".")
+
+
+def _explain(text: str) -> Fault:
+    """A Fault from msgspec's message: `Expected X, got Y - at $.path`, or `Object missing required field`."""
+    missing = re.match(r"Object missing required field `(.+?)`", text)
+    where = _PATH.search(text)
+    path = where.group(1) if where else ""
+    if missing:
+        param = f"{path}.{missing.group(1)}" if path else missing.group(1)
+        return Fault("missing_parameter", f"Missing required parameter: '{param}'.", param=param)
+    what = _PATH.sub("", text).replace("`", "'").replace(" | null", "")
+    if not path:
+        return Fault("invalid_type", f"The request body must be a JSON object: {what}.")
+    kind = "invalid_value" if "of length" in what or ">=" in what or "<=" in what else "invalid_type"
+    return Fault(kind, f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path)
+
+
+def splice(body: bytes, changes: dict[str, bytes], without: tuple[str, ...] = ()) -> bytes:
+    """The same JSON object with some members replaced or added (raw JSON), some left out, and all others as their own bytes."""
+    members: dict[str, msgspec.Raw] = _members.decode(body)
+    for name in without:
+        members.pop(name, None)
+    for name, raw in changes.items():
+        members[name] = msgspec.Raw(raw)
+    return msgspec.json.encode(members)

@@ -1,0 +1,139 @@
+"""The door: which endpoint a request is for, who asks, and the last word on every fault.
+
+A stranger is turned away on the headers alone, before any of the body is read. Endpoints are data: a path, a method, and what to do.
+"""
+
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from shoal.core.chat import ChatFields, CompletionFields, EmbeddingFields
+from shoal.core.errors import Fault
+from shoal.core.identity import Principal
+from shoal.core.ports import Keys
+from shoal.gateway import status as pages
+from shoal.gateway.auth import Knocks, digest_of, presented, well_formed
+from shoal.gateway.call import Call
+from shoal.gateway.serve import Gateway, serve
+from shoal.net.exchange import Exchange
+
+
+class Hot(msgspec.Struct, frozen=True):
+    """An endpoint on the request's path: its name for upstreams and the ledger, and how its body is checked."""
+
+    name: str
+    decoder: "msgspec.json.Decoder[ChatFields] | msgspec.json.Decoder[CompletionFields] | msgspec.json.Decoder[EmbeddingFields]"
+
+
+HOT: dict[bytes, Hot] = {
+    b"/v1/chat/completions": Hot("chat", msgspec.json.Decoder(ChatFields)),
+    b"/v1/completions": Hot("completions", msgspec.json.Decoder(CompletionFields)),
+    b"/v1/embeddings": Hot("embeddings", msgspec.json.Decoder(EmbeddingFields)),
+}
+HOT |= {b"/openai" + path: hot for path, hot in HOT.items()}
+
+OPEN = {b"/healthz": pages.healthz, b"/readyz": pages.readyz, b"/metrics": pages.metrics}
+_MODELS, _RECEIPTS = b"/v1/models", b"/v1/receipts"
+_JSON_TYPES = (b"application/json", b"text/json")
+
+
+class Door:
+    """Where every request comes in."""
+
+    def __init__(self, keys: Keys, knocks: Knocks, gateway: Gateway, status: pages.Status) -> None:
+        self._keys = keys
+        self._knocks = knocks
+        self._gateway = gateway
+        self._status = status
+
+    def takes(self, path: bytes) -> bool:
+        """Every path: what does not exist is said in our own error shape."""
+        return True
+
+    def admit(self, exchange: Exchange) -> None:
+        """Check path, method, key and content type, in this order. Errors: Fault."""
+        hot = HOT.get(exchange.path)
+        if hot is not None:
+            _require_method(exchange, b"POST")
+        elif exchange.path in OPEN:
+            _require_method(exchange, b"GET")
+            return
+        else:
+            _find_page(exchange)
+        self._authenticate(exchange)
+        if hot is not None:
+            _require_json(exchange)
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer a whole, admitted request. Errors: Fault."""
+        open_page = OPEN.get(exchange.path)
+        if open_page is not None:
+            await open_page(exchange, self._status)
+            return
+        principal = exchange.holder or await self._look_up(exchange)
+        hot = HOT.get(exchange.path)
+        if hot is not None:
+            await serve(Call(exchange, hot.name, principal), hot.decoder, self._gateway)
+            return
+        page, name = _find_page(exchange)
+        if page == _RECEIPTS:
+            await pages.receipt(exchange, self._status, name, principal)
+        elif name:
+            await pages.model(exchange, self._status, name)
+        else:
+            await pages.models(exchange, self._status, principal)
+
+    def _authenticate(self, exchange: Exchange) -> None:
+        secret = presented(exchange.headers)
+        if secret is not None:
+            exchange.holder = self._keys.find(digest_of(secret))
+        if exchange.holder is None:
+            self._knocks.count(exchange.peer)
+            if secret is None:
+                raise Fault("invalid_api_key", "No API key was given; send 'Authorization: Bearer KEY'. `shoal keys create NAME` makes one.")
+            if not well_formed(secret):
+                raise _wrong_key()
+
+    async def _look_up(self, exchange: Exchange) -> Principal:
+        """A key that memory does not know may have been made a moment ago."""
+        principal = await self._keys.look_up(digest_of(presented(exchange.headers) or b""))
+        if principal is None:
+            raise _wrong_key()
+        return principal
+
+
+def _wrong_key() -> Fault:
+    return Fault("invalid_api_key", "The API key is not valid: unknown, or revoked. `shoal keys list` shows the keys of this installation.")
+
+
+def _require_method(exchange: Exchange, method: bytes) -> None:
+    if exchange.method == method or (method == b"GET" and exchange.method == b"HEAD"):
+        return
+    used, path = exchange.method.decode("latin-1"), _shown(exchange.path)
+    raise Fault("method_not_allowed", f"{used} is not possible on {path}; use {method.decode()}.", param=method.decode())
+
+
+def _require_json(exchange: Exchange) -> None:
+    given = exchange.headers.get(b"content-type")
+    if given is not None and given.partition(b";")[0].strip().lower() not in _JSON_TYPES:
+        shown = given[:100].decode("latin-1")
+        raise Fault("unsupported_media_type", f"The content type {shown!r} is not supported; send 'Content-Type: application/json'.")
+    if exchange.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Fault("unsupported_media_type", "Compressed request bodies are not supported; send the JSON as it is.")
+
+
+def _find_page(exchange: Exchange) -> tuple[bytes, str]:
+    """The page and the name behind it. Errors: Fault unknown_url, method_not_allowed."""
+    path = exchange.path.removeprefix(b"/openai")
+    for page in (_MODELS, _RECEIPTS):
+        if path == page or path.startswith(page + b"/"):
+            name = unquote_to_bytes(path[len(page) + 1 :]).decode("utf-8", "replace")
+            if page == _MODELS or name:
+                _require_method(exchange, b"GET")
+                return page, name
+    method = exchange.method.decode("latin-1")
+    raise Fault("unknown_url", f"Unknown request URL: {method} {_shown(exchange.path)}. Endpoints begin with /v1 or /openai/v1.")
+
+
+def _shown(path: bytes) -> str:
+    return path[:200].decode("latin-1")

@@ -1,0 +1,164 @@
+"""The end of every request: what it used and cost, the receipt that says so, and the entry in the ledger. Once, whatever happened."""
+
+import time
+
+import msgspec
+
+from shoal.core.errors import Fault
+from shoal.core.ledger import Entry
+from shoal.core.money import usd_text
+from shoal.core.ports import Ledger
+from shoal.core.usage import Usage, charge
+from shoal.gateway.call import Call
+from shoal.net.exchange import JSON, fault_headers
+from shoal.telemetry.tally import Tally
+from shoal.wire import openai_chat
+
+
+class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One try, as the receipt lists it."""
+
+    provider: str
+    model: str
+    ms: float
+    error: str | None = None
+    status: int | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The `shoal` member of every answer. Times are milliseconds; `cost_usd` is null when a price or a count is not known."""
+
+    id: str
+    requested: str | None
+    model: str | None
+    provider: str | None
+    attempts: list[ReceiptAttempt]
+    cost_usd: msgspec.Raw
+    usage: dict[str, int]
+    overhead_ms: float
+    first_byte_ms: float | None
+    duration_ms: float
+    dropped: list[str] = []
+    warnings: list[str] = []
+
+
+_encode = msgspec.json.Encoder().encode
+_NULL = msgspec.Raw(b"null")
+
+
+def settle(call: Call, status: int, usage: Usage | None, error: str | None, ledger: Ledger, tally: Tally) -> tuple[str | None, bytes]:
+    """Charge, write the ledger's entry, and give the cost in USD (None if unknown) and the receipt's JSON.
+
+    Errors: Fault overloaded when the ledger cannot be written: an answer that cannot be accounted for is not given.
+    """
+    now = time.perf_counter()
+    deployment = call.deployment
+    usage = usage or Usage()
+    if status == 200:
+        cost_nano = charge(usage, deployment.price if deployment else None)
+    else:  # nothing is charged for an answer of which nothing came; what a broken one cost is not known
+        cost_nano = 0 if call.first_byte_at is None else None
+    cost = None if cost_nano is None else usd_text(cost_nano)
+    if call.attempts and call.attempts[-1].error is None:
+        call.attempts[-1].duration_s = now - call.attempts[-1].started_at
+    overhead_s = max(0.0, now - call.started_at - _waited_s(call, now))
+    receipt = _encode(_receipt(call, usage, cost, overhead_s, now))
+    entry = Entry(
+        request_id=call.id,
+        at_ms=int(call.at_s * 1000),
+        key_id=call.principal.key_id,
+        endpoint=call.endpoint,
+        requested_model=call.request.model[:512] if call.request else "",
+        model=deployment.model if deployment else "",
+        provider=deployment.provider if deployment else "",
+        deployment=deployment.id if deployment else "",
+        status=status,
+        stream=call.request.stream if call.request else False,
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        reasoning_tokens=usage.reasoning,
+        cost_nano=cost_nano,
+        attempts=len(call.attempts),
+        overhead_us=int(overhead_s * 1e6),
+        first_token_us=None if call.first_byte_at is None else int((call.first_byte_at - call.started_at) * 1e6),
+        duration_us=int((now - call.started_at) * 1e6),
+        error_code=error,
+        receipt=msgspec.Raw(receipt),
+    )
+    call.settled = True
+    ledger.append(entry)
+    tally.count(entry)
+    return cost, receipt
+
+
+def _waited_s(call: Call, now: float) -> float:
+    """Time spent waiting for upstreams; all that follows the first byte of a stream is the upstream's time, too."""
+    streaming = call.request is not None and call.request.stream and call.first_byte_at is not None
+    return call.waited_s + (now - call.first_byte_at if streaming and call.first_byte_at is not None else 0.0)
+
+
+def _receipt(call: Call, usage: Usage, cost: str | None, overhead_s: float, now: float) -> Receipt:
+    deployment = call.deployment
+    counts = (("input", usage.input), ("output", usage.output), ("cache_read", usage.cache_read), ("reasoning", usage.reasoning))
+    return Receipt(
+        id=call.id,
+        requested=call.request.model if call.request else None,
+        model=deployment.model if deployment else None,
+        provider=deployment.provider if deployment else None,
+        attempts=[
+            ReceiptAttempt(one.deployment.provider, one.deployment.upstream_model, _ms(one.duration_s), one.error, one.status)
+            for one in call.attempts
+        ],
+        cost_usd=_NULL if cost is None else msgspec.Raw(cost.encode()),
+        usage={name: count for name, count in counts if count is not None},
+        overhead_ms=_ms(overhead_s),
+        first_byte_ms=None if call.first_byte_at is None else _ms(call.first_byte_at - call.started_at),
+        duration_ms=_ms(now - call.started_at),
+        dropped=call.dropped.split(", ") if call.dropped else [],
+        warnings=["the price is unknown"] if cost is None and deployment is not None and deployment.price is None else [],
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def receipt_headers(call: Call, cost: str | None) -> list[tuple[bytes, bytes]]:
+    """The receipt as far as it is known when headers leave."""
+    deployment = call.deployment
+    now = time.perf_counter()
+    out = [(b"x-request-id", call.id.encode()), (b"x-shoal-attempts", b"%d" % len(call.attempts))]
+    if deployment is not None:
+        out.append((b"x-shoal-model", _header(deployment.model)))
+        out.append((b"x-shoal-provider", _header(deployment.provider)))
+    if cost is not None:
+        out.append((b"x-shoal-cost-usd", cost.encode()))
+    overhead_s = max(0.0, (call.first_byte_at or now) - call.started_at - call.waited_s)
+    out.append((b"x-shoal-overhead-ms", b"%.3f" % (overhead_s * 1000)))
+    return out
+
+
+def _header(value: str) -> bytes:
+    """A name as a header value: what HTTP does not allow there is percent-encoded."""
+    if value.isascii() and value.isprintable():
+        return value.encode()
+    return "".join(one if " " < one <= "~" else "".join(f"%{byte:02X}" for byte in one.encode()) for one in value).encode()
+
+
+def settle_failure(call: Call, fault: Fault, ledger: Ledger, tally: Tally) -> None:
+    """Settle a request that failed, and tell the caller: an error answer, or, where an answer had begun, one error event."""
+    exchange = call.exchange
+    code = fault.row.code or fault.kind
+    receipt = b"null"
+    if not call.settled:  # otherwise the fault is the ledger's own
+        try:
+            _, receipt = settle(call, fault.status, None, code, ledger, tally)
+        except Fault as unwritten:
+            fault = unwritten
+    body = b'{"error":%b,"shoal":%b}' % (_encode(fault.error()), receipt)
+    if not exchange.response_started:
+        exchange.answer(fault.status, [JSON, *fault_headers(fault), *receipt_headers(call, None)], body)
+    elif not exchange.response_complete:
+        exchange.end(openai_chat.error_event(body))

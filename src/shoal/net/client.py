@@ -1,0 +1,448 @@
+"""Pooled HTTP/1.1 connections to one upstream.
+
+Guarantees: every wait has a limit (connect, first byte, between bytes, total); what is received is re-framed, never relayed blind; a
+response that is given up closes its connection at once; a reader who is slow stops the upstream from sending, so nothing piles up.
+Every failure is a Fault that says where it happened.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+import httptools
+import msgspec
+
+from shoal.core.errors import Fault
+from shoal.net.target import Target, tls_context
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds to wait for a connection, for the first byte of an answer, between two of its bytes, and for all of it."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 1800.0
+
+
+_HEAD_LIMIT = 256 * 1024
+_BODY_LIMIT = 256 * 1024 * 1024
+_UNREAD_LIMIT = 256 * 1024
+_IDLE_KEEP_S = 30.0
+_SWEEP_S = 0.1
+
+
+class Response:
+    """An answer on its way: `status` and `headers` are there, the body comes through `read` or `relay`."""
+
+    __slots__ = ("_connection", "_feed", "_unread", "complete", "done", "error", "headers", "head", "reusable", "size", "status")
+
+    def __init__(self, connection: "Upstream") -> None:
+        self._connection: Upstream | None = connection
+        self._feed: Callable[[bytes], None] | None = None
+        self._unread: list[bytes] = []
+        self.size = 0
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.head: asyncio.Future[None] = connection.loop.create_future()
+        self.done: asyncio.Future[None] | None = None
+        self.complete = False
+        self.reusable = False
+        self.error: Fault | None = None
+
+    async def read(self) -> bytes:
+        """The whole body. Errors: Fault when the connection fails first."""
+        await self._wait()
+        pieces = self._unread
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def relay(self, feed: Callable[[bytes], None]) -> None:
+        """Hand each piece to `feed` as it arrives, until the end. Errors: Fault when the connection fails; whatever `feed` raises."""
+        pieces, self._unread = self._unread, []
+        for piece in pieces:
+            feed(piece)
+        self._feed = feed
+        self.resume()
+        await self._wait()
+
+    async def _wait(self) -> None:
+        if not self.complete:
+            if self._connection is not None:
+                self._connection.resume()
+                self.done = self._connection.loop.create_future()
+                await self.done
+        if self.error is not None:
+            raise self.error
+
+    def pause(self) -> None:
+        """Stop reading from the upstream until `resume`."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def close(self) -> None:
+        """Give the answer up: its connection is closed at once, unless the answer is complete already."""
+        if self._connection is not None and not self.complete:
+            self._connection.abort()
+
+    # the connection's side
+
+    def take(self, data: bytes) -> None:
+        """A piece of the body has arrived."""
+        self.size += len(data)
+        if self._feed is not None:
+            try:
+                self._feed(data)
+            except Exception as error:  # the reader's failure must reach the reader, not die in the parser
+                self.fail(error if isinstance(error, Fault) else Fault("internal", f"The stream could not be processed: {error!r}"))
+                if self._connection is not None:
+                    self._connection.abort()
+            return
+        self._unread.append(data)
+        if self.size > _BODY_LIMIT:
+            self.fail(Fault("upstream_garbled", f"The upstream's answer exceeds {_BODY_LIMIT} bytes."))
+        elif self.done is None and self.size > _UNREAD_LIMIT:
+            self.pause()
+
+    def finish(self) -> None:
+        """The body is complete."""
+        self.complete = True
+        self._connection = None
+        if self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, fault: Fault) -> None:
+        """The connection failed before the body was complete."""
+        if self.complete:
+            return
+        self.error = fault
+        self.complete = True
+        if not self.head.done():
+            self.head.set_exception(fault)
+        elif self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an upstream; carries one exchange at a time."""
+
+    def __init__(self, pool: "Pool", loop: asyncio.AbstractEventLoop) -> None:
+        self.pool = pool
+        self.loop = loop
+        self.transport: asyncio.Transport | None = None
+        self.response: Response | None = None
+        self.deadline = 0.0
+        self.idle_since = 0.0
+        self.used = 0
+        self._timeouts = Timeouts()
+        self._total_deadline = 0.0
+        self._parser: httptools.HttpResponseParser | None = None
+        self.head_bytes = 0
+        self._until_eof = False
+        self._paused = False
+        self._lost = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent on this connection."""
+        return not self._lost and self.transport is not None and not self.transport.is_closing()
+
+    def request(self, data: bytes, timeouts: Timeouts) -> Response:
+        """Send a request's bytes; the answer's head is awaited through `Response.head`."""
+        assert self.transport is not None
+        now = self.loop.time()
+        self._timeouts = timeouts
+        self._total_deadline = now + timeouts.total_s
+        self.deadline = min(now + timeouts.first_byte_s, self._total_deadline)
+        self._parser = httptools.HttpResponseParser(self)
+        self.head_bytes = 0
+        self._until_eof = False
+        self.used += 1
+        self.response = response = Response(self)
+        self.transport.write(data)
+        return response
+
+    def pause(self) -> None:
+        if not self._paused and self.transport is not None and not self._lost:
+            self._paused = True
+            self.deadline = self._total_deadline  # waiting for our own reader is not the upstream's silence
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and self.transport is not None and not self._lost:
+            self._paused = False
+            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once, throwing away what was not sent."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def time_out(self) -> None:
+        """The deadline has passed."""
+        response = self.response
+        if response is not None:
+            if not response.status:
+                text = f"The upstream did not begin to answer within {self._timeouts.first_byte_s:g} s."
+            elif self.loop.time() >= self._total_deadline:
+                text = f"The upstream's answer was not complete within {self._timeouts.total_s:g} s."
+            else:
+                text = f"The upstream stopped sending for {self._timeouts.idle_s:g} s."
+            response.fail(Fault("upstream_timeout", text))
+        self.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        response = self.response
+        if response is None or self._parser is None:
+            self.abort()  # nobody asked
+            return
+        if not self._paused:
+            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
+        if not response.status:
+            self.head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            response.fail(Fault("upstream_garbled", "The upstream tried to switch protocols."))
+            self.abort()
+        except httptools.HttpParserError as error:
+            response.fail(Fault("upstream_garbled", f"The upstream's answer is not valid HTTP: {error}."))
+            self.abort()
+        if not response.status and self.head_bytes > _HEAD_LIMIT:
+            response.fail(Fault("upstream_garbled", f"The upstream's headers exceed {_HEAD_LIMIT} bytes."))
+            self.abort()
+
+    def eof_received(self) -> None:
+        if self._until_eof and self.response is not None:
+            self._complete(reusable=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        response, self.response = self.response, None
+        self.pool.forget(self)
+        if response is not None:
+            where = "in the middle of its answer" if response.status else "before it answered"
+            response.fail(Fault("upstream_cut", f"The upstream closed the connection {where}."))
+
+    # httptools callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        response = self.response
+        if response is not None and not response.status:
+            key = name.lower()
+            known = response.headers.get(key)
+            response.headers[key] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        response, status = self.response, self._parser.get_status_code()
+        if response is None:
+            return
+        if status < 200:
+            response.headers.clear()
+            return
+        response.status = status
+        response.reusable = self._parser.should_keep_alive()
+        headers = response.headers
+        self._until_eof = b"content-length" not in headers and b"transfer-encoding" not in headers and status not in (204, 304)
+        if not response.head.done():
+            response.head.set_result(None)
+
+    def on_body(self, data: bytes) -> None:
+        if self.response is not None:
+            self.response.take(data)
+
+    def on_message_complete(self) -> None:
+        if self.response is not None and self.response.status:
+            self._complete(self.response.reusable)
+
+    def _complete(self, reusable: bool) -> None:
+        response, self.response = self.response, None
+        assert response is not None
+        if self._paused:
+            self.resume()
+        response.finish()
+        self.pool.take_back(self, reusable)
+
+
+class Pool:
+    """Connections to one target: at most `size`, the idle ones reused last in, first out, and closed after 30 s of idleness."""
+
+    def __init__(self, target: Target, size: int = 4096) -> None:
+        self.target = target
+        self.size = size
+        self.loop = asyncio.get_running_loop()
+        self.idle: list[Upstream] = []
+        self.busy: set[Upstream] = set()
+        self._opening = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def send(self, head: bytes, body: bytes, timeouts: Timeouts) -> Response:
+        """Send a request (`head` ends after its last header line) and wait for the answer's head.
+
+        A reused connection that the upstream had closed before it sent a byte is replaced once by a fresh one.
+        """
+        data = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        while True:
+            connection = self._reuse() or await self._open(timeouts)
+            self.busy.add(connection)
+            response = connection.request(data, timeouts)
+            if self._sweeper is None:
+                self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+            try:
+                await response.head
+            except Fault as fault:
+                if fault.kind == "upstream_cut" and connection.used > 1 and not connection.head_bytes:
+                    continue
+                raise
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+            return response
+
+    def _reuse(self) -> Upstream | None:
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _open(self, timeouts: Timeouts) -> Upstream:
+        if len(self.busy) + len(self.idle) + self._opening >= self.size:
+            await self._await_place(timeouts)
+            reused = self._reuse()
+            if reused is not None:
+                return reused
+        self._opening += 1
+        try:
+            async with asyncio.timeout(timeouts.connect_s):
+                return await connect(self, self.loop)
+        except TimeoutError:
+            raise Fault("upstream_unreachable", f"No connection to {self.target.authority} within {timeouts.connect_s:g} s.") from None
+        except ssl.SSLError as error:
+            raise Fault("upstream_unreachable", f"TLS with {self.target.authority} failed: {error.reason or error}.") from None
+        except OSError as error:
+            raise Fault("upstream_unreachable", f"Cannot connect to {self.target.authority}: {error.strerror or error}.") from None
+        finally:
+            self._opening -= 1
+
+    async def _await_place(self, timeouts: Timeouts) -> None:
+        place = self.loop.create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(timeouts.connect_s):
+                await place
+        except TimeoutError:
+            raise Fault("overloaded", f"All {self.size} connections to {self.target.authority} are busy.", retry_after_s=1) from None
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(place)
+
+    def take_back(self, connection: Upstream, reusable: bool) -> None:
+        """An exchange is complete; its connection may carry another."""
+        self.busy.discard(connection)
+        if reusable and connection.usable:
+            connection.idle_since = self.loop.time()
+            self.idle.append(connection)
+        elif connection.transport is not None:
+            connection.transport.close()
+        self._admit_next()
+
+    def forget(self, connection: Upstream) -> None:
+        """A connection is lost."""
+        self.busy.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+        self._admit_next()
+
+    def _admit_next(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
+
+    def _sweep(self) -> None:
+        """Ten times a second while anything is open: deadlines of the busy, age of the idle."""
+        now = self.loop.time()
+        for connection in [one for one in self.busy if one.deadline <= now]:
+            connection.time_out()
+        while self.idle and self.idle[0].idle_since + _IDLE_KEEP_S <= now:
+            expired = self.idle.pop(0)
+            if expired.transport is not None:
+                expired.transport.close()
+        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep) if self.busy or self.idle else None
+
+    def close(self) -> None:
+        """Close every connection; answers under way fail."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in [*self.busy, *self.idle]:
+            connection.abort()
+
+
+async def connect(pool: Pool, loop: asyncio.AbstractEventLoop) -> Upstream:
+    """A fresh connection to the pool's target, through its proxy if it has one. Errors: OSError, ssl.SSLError, Fault."""
+    target = pool.target
+    if target.uds is not None:
+        _, connection = await loop.create_unix_connection(lambda: Upstream(pool, loop), target.uds)
+        return connection
+    context = tls_context() if target.tls else None
+    if target.proxy is not None and target.tls:
+        return await _tunnel(pool, loop)
+    host, port = (target.proxy.host, target.proxy.port) if target.proxy else (target.host, target.port)
+    _, connection = await loop.create_connection(lambda: Upstream(pool, loop), host, port, ssl=context)
+    return connection
+
+
+class _Tunnel(asyncio.Protocol):
+    """The CONNECT exchange with a proxy (RFC 9110, 9.3.6)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.opened: asyncio.Future[bytes] = loop.create_future()
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if (b"\r\n\r\n" in self._received or len(self._received) > _HEAD_LIMIT) and not self.opened.done():
+            self.opened.set_result(self._received.split(b"\r\n", 1)[0])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.opened.done():
+            self.opened.set_result(b"connection closed")
+
+
+async def _tunnel(pool: Pool, loop: asyncio.AbstractEventLoop) -> Upstream:
+    target, proxy = pool.target, pool.target.proxy
+    assert proxy is not None
+    transport, tunnel = await loop.create_connection(lambda: _Tunnel(loop), proxy.host, proxy.port)
+    authority = f"{target.host}:{target.port}" if ":" not in target.host else f"[{target.host}]:{target.port}"
+    authorization = f"Proxy-Authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+    transport.write(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n".encode())
+    try:
+        status = await tunnel.opened
+        if status.split(b" ")[1:2] != [b"200"]:
+            said = status[:100].decode("latin-1")
+            raise Fault("upstream_unreachable", f"The proxy {proxy.host}:{proxy.port} refused a tunnel to {authority}: {said}.")
+        connection = Upstream(pool, loop)
+        transport.set_protocol(connection)
+        secure = await loop.start_tls(transport, connection, tls_context(), server_hostname=target.host)
+        assert secure is not None
+        connection.connection_made(secure)
+    except BaseException:
+        transport.abort()
+        raise
+    return connection

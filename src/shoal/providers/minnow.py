@@ -1,0 +1,94 @@
+"""Watches the local model's process: whether it answers, which models it has loaded, and what a token of it costs.
+
+The price is what the machine costs in an hour over what it does in an hour, at the speeds measured when the weights were prepared.
+"""
+
+import asyncio
+
+import msgspec
+
+from shoal.core.errors import Fault
+from shoal.core.models import Deployment
+from shoal.core.money import Price
+from shoal.providers.channel import Channel
+
+PROVIDER = "minnow"
+_PICO_PER_USD = 10**12
+_LOADING_S, _SERVING_S = 0.1, 1.0
+
+
+class LocalModel(msgspec.Struct, frozen=True):
+    """One model that the local process serves; the speeds are tokens a second at full batch."""
+
+    id: str
+    context_tokens: int | None = None
+    decode_tokens_per_s: float | None = None
+    prefill_tokens_per_s: float | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What the local process says of itself."""
+
+    status: str
+    models: list[LocalModel] = []
+    decode_tokens_per_s: float | None = None
+    prefill_tokens_per_s: float | None = None
+
+
+_health = msgspec.json.Decoder(Health)
+
+
+def price_of(usd_per_hour: float, decode_per_s: float | None, prefill_per_s: float | None) -> Price | None:
+    """Pico-USD a token from USD an hour and tokens a second, at least 1; None while the speed is not measured."""
+    if not decode_per_s:
+        return None
+    pico_per_s = usd_per_hour / 3600 * _PICO_PER_USD
+    written = max(1, round(pico_per_s / decode_per_s))
+    read = max(1, round(pico_per_s / prefill_per_s)) if prefill_per_s else written
+    return Price(input_pico=read, output_pico=written, cache_read_pico=read, cache_write_pico=read)
+
+
+class Minnow:
+    """The local model as the gateway sees it. `ready` and `deployments` follow the process's health."""
+
+    def __init__(self, channel: Channel, usd_per_hour: float) -> None:
+        self.channel = channel
+        self._usd_per_hour = usd_per_hour
+        self.ready = False
+        self.models: dict[str, LocalModel] = {}
+        self.deployments: dict[str, Deployment] = {}
+
+    async def follow(self) -> None:
+        """Ask for health for ever; often while it is loading."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(_SERVING_S if self.ready else _LOADING_S)
+
+    async def refresh(self) -> None:
+        """Ask once. A process that does not answer is not ready; what it served stays known."""
+        try:
+            status, body = await self.channel.get("/health", 5.0)
+            health = _health.decode(body) if status == 200 else Health("failing")
+        except (Fault, msgspec.MsgspecError):
+            self.ready = False
+            return
+        self.ready = health.status == "ok"
+        if self.ready:
+            self._take(health)
+
+    def _take(self, health: Health) -> None:
+        self.models = {model.id: model for model in health.models}
+        self.deployments = {
+            model.id: Deployment(
+                id=f"{PROVIDER}/{model.id}",
+                model=model.id,
+                provider=PROVIDER,
+                upstream_model=model.id,
+                price=price_of(
+                    self._usd_per_hour,
+                    model.decode_tokens_per_s or health.decode_tokens_per_s,
+                    model.prefill_tokens_per_s or health.prefill_tokens_per_s,
+                ),
+            )
+            for model in health.models
+        }

@@ -1,0 +1,44 @@
+"""Counts requests on the path at the cost of a few additions; metrics.py publishes what has gathered here."""
+
+from collections import defaultdict
+
+import msgspec
+
+from shoal.core.ledger import Entry
+
+
+class Counts(msgspec.Struct):
+    """What was counted for one endpoint, model, provider and status since the last publication."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano: int = 0
+    overhead_us: int = 0
+    duration_us: int = 0
+
+
+Label = tuple[str, str, str, int]
+
+
+class Tally:
+    """Counts since the last `take`."""
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[Label, Counts] = defaultdict(Counts)
+
+    def count(self, entry: Entry) -> None:
+        """Count one settled request."""
+        # a model's name is the caller's word until a deployment is found, and must not become a label
+        counts = self._counts[(entry.endpoint, entry.model, entry.provider, entry.status)]
+        counts.requests += 1
+        counts.input_tokens += entry.input_tokens or 0
+        counts.output_tokens += entry.output_tokens or 0
+        counts.cost_nano += entry.cost_nano or 0
+        counts.overhead_us += entry.overhead_us
+        counts.duration_us += entry.duration_us
+
+    def take(self) -> dict[Label, Counts]:
+        """Everything counted so far; counting starts anew."""
+        taken, self._counts = self._counts, defaultdict(Counts)
+        return taken

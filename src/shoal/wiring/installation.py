@@ -1,0 +1,90 @@
+"""The parent process: what runs in an installation, and what is checked before any of it starts."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from shoal.settings import BadSettings, Settings
+from shoal.supervisor import Child, Supervisor, bind
+
+_SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
+DIALECTS = ("openai_chat",)
+
+
+def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[[str], None]) -> int:
+    """Start the workers and the mini, call `on_ready(url)` once all of them serve, and stay until told to stop; the exit status.
+
+    Errors: BadSettings, supervisor.CannotListen.
+    """
+    check(settings)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = settings.server
+    listener = bind(server.host, server.port)
+    os.set_inheritable(listener.fileno(), True)
+    scheme = "https" if server.tls_cert else "http"
+    address, port = listener.getsockname()[:2]
+    url = f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
+    metrics = Path(tempfile.mkdtemp(prefix="shoal-metrics-"))
+    socket = _mini_socket(settings, home)
+    children = [_worker(number, config, listener.fileno(), socket, metrics) for number in range(server.workers)]
+    if socket is not None:
+        children.append(_mini(settings, home, socket))
+    supervisor = Supervisor(
+        children, grace_s=server.drain_s + server.grace_s + 5.0, listeners=[listener], on_ready=lambda: on_ready(url)
+    )
+    try:
+        return supervisor.run()
+    finally:
+        shutil.rmtree(metrics, ignore_errors=True)
+
+
+def check(settings: Settings) -> None:
+    """What can be known to be wrong before anything starts. Errors: BadSettings naming the key."""
+    from shoal.net.target import parse_target
+    from shoal.providers.prices import UnknownPrice, price_like
+
+    for name, provider in settings.providers.items():
+        if provider.dialect not in DIALECTS:
+            raise BadSettings(f"providers.{name}.dialect: {provider.dialect!r} is not known; use one of {', '.join(DIALECTS)}")
+        try:
+            parse_target(provider.base_url)
+        except ValueError as error:
+            raise BadSettings(f"providers.{name}.base_url: {error}") from None
+    for name, model in settings.models.items():
+        for number, deployment in enumerate(model.deployments):
+            key = f'models."{name}".deployments[{number}]'
+            if deployment.price is not None and deployment.price_like is not None:
+                raise BadSettings(f"{key} sets both price and price_like; keep one")
+            try:
+                if deployment.price_like is not None:
+                    price_like(deployment.price_like)
+            except UnknownPrice as error:
+                raise BadSettings(f"{key}.price_like: {error}") from None
+
+
+def _worker(number: int, config: Path | None, listener: int, socket: Path | None, metrics: Path) -> Child:
+    argv = [sys.executable, "-m", "shoal.wiring.worker", "--fd", str(listener), "--number", str(number)]
+    if config is not None:
+        argv += ["--config", str(config)]
+    if socket is not None:
+        argv += ["--mini-socket", str(socket)]
+    return Child(f"worker {number}", argv, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}, fds=[listener])
+
+
+def _mini(settings: Settings, home: Path, socket: Path) -> Child:
+    mini = settings.mini
+    argv = [sys.executable, "-m", "shoal.mini.serve", "--socket", str(socket), "--home", str(home), "--model", mini.model]
+    return Child("the mini", [*argv, "--threads", str(mini.threads or os.cpu_count() or 1)], last=True)
+
+
+def _mini_socket(settings: Settings, home: Path) -> Path | None:
+    """Where the mini listens: configured, or in SHOAL_HOME, or, where that path is too long for a socket, in a private directory."""
+    if not settings.mini.enabled:
+        return None
+    path = Path(settings.mini.socket) if settings.mini.socket else home / "mini.sock"
+    if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
+        return Path(tempfile.mkdtemp(prefix="shoal-")) / "mini.sock"
+    return path

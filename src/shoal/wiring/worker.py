@@ -1,0 +1,218 @@
+"""One gateway process: made of its parts, served until a signal ends it. Run by the parent as `python -m shoal.wiring.worker`."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+from shoal.core.errors import Fault
+from shoal.core.identity import KeyRecord
+from shoal.core.models import Deployment
+from shoal.core.money import Price, pico_per_token
+from shoal.gateway.auth import Keyring, KeySource, Knocks
+from shoal.gateway.door import Door
+from shoal.gateway.serve import Gateway
+from shoal.gateway.status import Standing, Status
+from shoal.net import host
+from shoal.net.client import Timeouts
+from shoal.net.parent import follow_parent, tell_ready
+from shoal.net.server import Limits
+from shoal.net.target import parse_target
+from shoal.providers.catalogue import Catalogue
+from shoal.providers.channel import Channel, Channels
+from shoal.providers.discovery import Discovery
+from shoal.providers.minnow import PROVIDER, Minnow
+from shoal.providers.prices import price_like
+from shoal.settings import DeploymentSettings, ProviderSettings, Settings, home, load
+from shoal.storage.journal import Journal
+from shoal.storage.keys import Key
+from shoal.storage.store import Store, open_store
+from shoal.telemetry.log import configure
+from shoal.telemetry.metrics import Metrics
+from shoal.telemetry.tally import Tally
+
+log = logging.getLogger("shoal")
+
+PUBLISH_S = 1.0
+LOCAL_MODELS = ("minnow", "minnow-embed")
+
+
+async def work(settings: Settings, listener: socket.socket, number: int, mini_socket: str | None) -> None:
+    """Serve until a signal, then drain, fold what is in the journal, and close everything."""
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings.storage.url or home() / "shoal.db")
+        stack.push_async_callback(store.close)
+        keyring = Keyring(_key_source(store))
+        await keyring.refresh()
+        journal = Journal(home() / "journal", f"w{number}")
+        folder = store.fold(home() / "journal", journal)
+        channels = {name: _channel(provider) for name, provider in settings.providers.items()}
+        minnow = _minnow(settings, mini_socket)
+        if minnow is not None:
+            await minnow.refresh()
+        everyone = dict(channels) | ({PROVIDER: minnow.channel} if minnow else {})
+        stack.callback(Channels(everyone).close)
+        discovery = Discovery({name: channels[name] for name, provider in settings.providers.items() if provider.discover})
+        local_names = (*LOCAL_MODELS, settings.mini.model) if minnow else ()
+        catalogue = Catalogue(_configured(settings), tuple(channels), discovery, minnow, local_names)
+        tally = Tally()
+        metrics = Metrics(tally)
+        standing = Standing()
+        gateway = Gateway(catalogue, Channels(everyone), journal, tally)
+        status = Status(standing, _waits_for(minnow), metrics.text, catalogue.listing, _receipt_finder(store, folder.flush), int(time.time()))
+        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), gateway, status)
+
+        background = [_keep("keys", keyring.follow), _keep("discovery", discovery.follow), _keep("metrics", lambda: _publish(metrics))]
+        if minnow is not None:
+            background.append(_keep("minnow", minnow.follow))
+        tasks = [asyncio.create_task(one) for one in (*background, folder.run())]
+        gc.collect()
+        gc.freeze()  # what exists now stays: no collection needs to walk it again
+
+        def drain() -> None:
+            standing.draining = True
+
+        await host.serve(door, host.nowhere, sockets=[listener], limits=_limits(settings), drain=_drain(settings), tls=_tls(settings),
+                         on_drain=drain, on_ready=tell_ready)  # fmt: skip
+        journal.close()
+        folder.stop()
+        await tasks.pop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """A background task that may fail, but not end."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("the background task %s failed, it goes on in a second", name)
+            await asyncio.sleep(1)
+
+
+async def _publish(metrics: Metrics) -> None:
+    while True:
+        metrics.publish()
+        await asyncio.sleep(PUBLISH_S)
+
+
+def _key_source(store: Store) -> KeySource:
+    async def changed_since(revision: int) -> list[KeyRecord]:
+        return [_record(key) for key in await store.keys.changed_since(revision)]
+
+    async def find(digest: bytes) -> KeyRecord | None:
+        key = await store.keys.find(digest)
+        return None if key is None else _record(key)
+
+    return KeySource(changed_since, find)
+
+
+def _record(key: Key) -> KeyRecord:
+    return KeyRecord(key.id, key.name, key.hash, key.revision, not key.active)
+
+
+def _receipt_finder(store: Store, flush: Callable[..., Awaitable[None]]) -> Callable[[str, str], Awaitable[bytes | None]]:
+    async def find(request_id: str, key_id: str) -> bytes | None:
+        entry = await store.receipts.find(request_id)
+        if entry is None:  # it may still be in a journal, this process's or another's
+            await flush(everyone=True)
+            entry = await store.receipts.find(request_id)
+        return bytes(entry.receipt) if entry is not None and entry.key_id == key_id else None
+
+    return find
+
+
+def _waits_for(minnow: Minnow | None) -> Callable[[], str | None]:
+    return lambda: None if minnow is None or minnow.ready else "the local model is being loaded"
+
+
+def _minnow(settings: Settings, mini_socket: str | None) -> Minnow | None:
+    if mini_socket is None:
+        return None
+    channel = Channel(parse_target(f"unix:{mini_socket}"), None, Timeouts(connect_s=2.0), max_connections=4096)
+    return Minnow(channel, settings.mini.usd_per_hour)
+
+
+def _channel(provider: ProviderSettings) -> Channel:
+    key = os.environ.get(provider.api_key_env, "") if provider.api_key_env else provider.api_key
+    missing = provider.api_key_env if provider.api_key_env and not key else None
+    limits = provider.timeouts
+    timeouts = Timeouts(limits.connect_s, limits.first_byte_s, limits.idle_s, limits.total_s)
+    return Channel(parse_target(provider.base_url), key, timeouts, provider.max_connections, missing)
+
+
+def _configured(settings: Settings) -> dict[str, list[Deployment]]:
+    return {
+        name: [_deployment(name, one, number) for number, one in enumerate(model.deployments)] for name, model in settings.models.items()
+    }
+
+
+def _deployment(name: str, one: DeploymentSettings, number: int) -> Deployment:
+    upstream_model = one.model or name
+    return Deployment(f"{name}#{number}", name, one.provider, upstream_model, _price(one), one.weight)
+
+
+def _price(one: DeploymentSettings) -> Price | None:
+    if one.price is not None:
+        read, written = one.price.cache_read, one.price.cache_write
+        return Price(
+            input_pico=pico_per_token(one.price.input),
+            output_pico=pico_per_token(one.price.output),
+            cache_read_pico=None if read is None else pico_per_token(read),
+            cache_write_pico=None if written is None else pico_per_token(written),
+        )
+    return price_like(one.price_like) if one.price_like else None
+
+
+def _limits(settings: Settings) -> Limits:
+    server = settings.server
+    return Limits(
+        header_bytes=server.max_header_bytes,
+        body_bytes=server.max_body_bytes,
+        connections=server.max_connections,
+        header_timeout_s=server.header_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        keep_alive_s=server.keep_alive_s,
+    )
+
+
+def _drain(settings: Settings) -> host.Drain:
+    return host.Drain(settings.server.drain_s, settings.server.grace_s)
+
+
+def _tls(settings: Settings) -> tuple[Path, Path] | None:
+    server = settings.server
+    return (Path(server.tls_cert), Path(server.tls_key)) if server.tls_cert and server.tls_key else None
+
+
+def main() -> None:
+    """Entry of the process: the listening socket comes as a file descriptor from the parent."""
+    arguments = argparse.ArgumentParser(prog="shoal.wiring.worker")
+    arguments.add_argument("--fd", type=int, required=True)
+    arguments.add_argument("--number", type=int, default=0)
+    arguments.add_argument("--config", type=Path)
+    arguments.add_argument("--mini-socket")
+    given = arguments.parse_args()
+    configure()
+    # without its parent a worker would be nobody's; what it has settled is in the journal
+    follow_parent(lambda: os._exit(1))
+    try:
+        uvloop.run(work(load(given.config), socket.socket(fileno=given.fd), given.number, given.mini_socket))
+    except Fault as fault:
+        print(f"shoal: {fault.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
