@@ -68,10 +68,11 @@ with_unpacked_pip() {
     for wheel in "$temporary"/root/usr/share/python-wheels/pip-*.whl; do
         "$venv/bin/python" "$wheel/pip" --disable-pip-version-check install --quiet --no-index "$wheel" || return 1
     done
-    # Debian's pip trusts the system's certificates alone; without any, give it Debian's and take a pip that brings its own
+    # Debian's pip trusts the system's certificates alone; a machine without any gets Debian's, for this environment
     if [ ! -e /etc/ssl/certs/ca-certificates.crt ] && [ -z "${PIP_CERT:-}" ]; then
-        cat "$temporary"/root/usr/share/ca-certificates/mozilla/*.crt >"$temporary/ca.crt"
-        PIP_CERT="$temporary/ca.crt" "$venv/bin/python" -m pip install --quiet --upgrade pip
+        certificates="$(cd "$venv" && pwd)/ca-certificates.crt"
+        cat "$temporary"/root/usr/share/ca-certificates/mozilla/*.crt >"$certificates"
+        printf '[global]\ncert = %s\n' "$certificates" >"$venv/pip.conf"
     fi
 }
 
