@@ -193,11 +193,8 @@ def _list_segments(directory: Path) -> list[str]:
 def _read_lines(file: int, offset: int, complete: bool) -> tuple[list[bytes], int]:
     """Up to GROUP_ROWS lines from `offset`, synced, and the offset after them. The last line of a complete segment needs no end."""
     _sync(file)
-    data, size = b"", READ_BYTES
-    while b"\n" not in data:
-        data = os.pread(file, size, offset)
-        if len(data) < size:
-            break
+    size = READ_BYTES
+    while b"\n" not in (data := os.pread(file, size, offset)) and len(data) == size:
         size *= 2  # one line longer than all that
     lines = data.split(b"\n")
     tail = lines.pop()
