@@ -8,7 +8,7 @@ tokenizer cannot see the spelling whole. The text itself is unchanged, and templ
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +20,35 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from shoal.core.errors import Fault
 from shoal.mini.engine import Tokenizer
 
+_CHARACTERS_PER_TOKEN = 16  # more than any ordinary text has
+_STRETCH = 65_536
+
 Turn = dict[str, Any]
 """A message as templates know it: role, content (a string), and tool_calls, tool_call_id and name where they apply."""
+
+
+class TooLong(Exception):
+    """A text has more tokens than were allowed; the message counts them, in words."""
+
+
+def encode_pieces(encode: Callable[[str], list[int]], pieces: Sequence[str], limit: int) -> list[int]:
+    """Tokens of all pieces, one after the other. Raises TooLong above `limit`.
+
+    A text that is far too long is refused on its first part, so that nobody can keep a core busy with one.
+    """
+    if sum(map(len, pieces)) > _CHARACTERS_PER_TOKEN * limit:
+        count = 0
+        for piece in pieces:
+            for start in range(0, len(piece), _STRETCH):
+                count += len(encode(piece[start : start + _STRETCH])) - 1  # a cut may add a token
+                if count > limit:
+                    raise TooLong(f"more than {limit} tokens")
+    tokens: list[int] = []
+    for piece in pieces:
+        tokens += encode(piece)
+    if len(tokens) > limit:
+        raise TooLong(f"{len(tokens)} tokens")
+    return tokens
 
 
 class ChatTemplate:
@@ -40,12 +67,12 @@ class ChatTemplate:
         self._special = re.compile("|".join(map(re.escape, spellings))) if spellings else None
         self.knows_tools = re.search(r"\btools\b", source) is not None
 
-    def encode(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None) -> list[int]:
-        """Prompt tokens for `turns`, with the assistant's turn opened. Raises Fault (param `messages`) where the template refuses them."""
-        tokens: list[int] = []
-        for piece in self.render(turns, tools).split(self._marker):
-            tokens += self._tokenizer.encode(piece)
-        return tokens
+    def encode(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None, limit: int) -> list[int]:
+        """Prompt tokens for `turns`, with the assistant's turn opened.
+
+        Raises Fault (param `messages`) where the template refuses them, and TooLong.
+        """
+        return encode_pieces(self._tokenizer.encode, self.render(turns, tools).split(self._marker), limit)
 
     def render(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None) -> str:
         """The prompt as text, markers included. Raises Fault."""

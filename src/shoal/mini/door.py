@@ -1,0 +1,131 @@
+"""The mini's endpoints: which path goes where, and what is answered while weights are still being loaded."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from shoal.core.errors import Fault
+from shoal.mini import dialect
+from shoal.mini.card import Speed
+from shoal.mini.chat import serve_chat
+from shoal.mini.completions import serve_completion
+from shoal.mini.dialect import ChatRequest, CompletionRequest, EmbeddingRequest
+from shoal.mini.served import ServedChat, ServedEmbedder
+from shoal.mini.vectors import serve_embeddings
+from shoal.net.exchange import JSON, Exchange
+
+_METHODS = {
+    b"/v1/chat/completions": b"POST",
+    b"/v1/completions": b"POST",
+    b"/v1/embeddings": b"POST",
+    b"/v1/models": b"GET",
+    b"/health": b"GET",
+}
+_ONE_MODEL = b"/v1/models/"
+
+Served = ServedChat | ServedEmbedder
+
+
+class MiniDoor:
+    """net.server.Door of the child. `expected` models are answered with not_ready until `open` has brought them."""
+
+    def __init__(self, expected: list[str], clock: Callable[[], float] = time.time) -> None:
+        self._expected = expected
+        self._models: dict[str, Served] = {}
+        self._speeds: dict[str, Speed | None] = {}
+        self._since = int(clock())
+        self.ready = False
+
+    def open(self, model: Served, speed: Speed | None = None) -> None:
+        """A model is loaded and can be asked."""
+        self._models[model.name] = model
+        self._speeds[model.name] = speed
+        self.ready = self.ready or isinstance(model, ServedChat)
+
+    def close(self, name: str) -> None:
+        """A model that was expected will not come."""
+        self._expected = [other for other in self._expected if other != name]
+
+    def takes(self, path: bytes) -> bool:
+        """Every path: a child has no pages."""
+        return True
+
+    def admit(self, exchange: Exchange) -> None:
+        """Refuse unknown paths and methods before the body is read."""
+        path = exchange.path
+        method = b"GET" if path.startswith(_ONE_MODEL) else _METHODS.get(path)
+        if method is None:
+            shown = path.decode("latin-1")[:200]
+            raise Fault("unknown_url", f"There is nothing at {shown}; endpoints are under /v1.")
+        if exchange.method != method and not (method == b"GET" and exchange.method == b"HEAD"):
+            raise Fault("method_not_allowed", f"{path.decode('latin-1')} takes {method.decode()}.", param=method.decode())
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request. Raises Fault."""
+        path = exchange.path
+        if path == b"/v1/chat/completions":
+            chat = dialect.decode(exchange.body, ChatRequest)
+            await serve_chat(self._find_chat(chat.model), chat, exchange)
+        elif path == b"/v1/completions":
+            completion = dialect.decode(exchange.body, CompletionRequest)
+            await serve_completion(self._find_chat(completion.model), completion, exchange)
+        elif path == b"/v1/embeddings":
+            embedding = dialect.decode(exchange.body, EmbeddingRequest)
+            await serve_embeddings(self._find_embedder(embedding.model), embedding, exchange)
+        elif path == b"/health":
+            _answer(exchange, self._describe_health())
+        elif path == b"/v1/models":
+            _answer(exchange, {"object": "list", "data": [self._describe(model) for model in self._models.values()]})
+        else:
+            _answer(exchange, self._describe(self._find(path[len(_ONE_MODEL) :].decode("latin-1"))))
+
+    def _find(self, name: str) -> Served:
+        model = self._models.get(name)
+        if model is not None:
+            return model
+        if name in self._expected:
+            raise Fault("not_ready", f"The weights of '{name}' are being loaded; try again in a moment.", retry_after_s=1)
+        known = ", ".join(f"'{name}'" for name in self._models) or "none yet"
+        raise Fault("model_not_found", f"The model '{name[:200]}' does not exist here; there are: {known}.", param="model")
+
+    def _find_chat(self, name: str) -> ServedChat:
+        model = self._find(name)
+        if not isinstance(model, ServedChat):
+            raise Fault("invalid_value", f"'{name}' makes embeddings only; use /v1/embeddings.", param="model")
+        return model
+
+    def _find_embedder(self, name: str) -> ServedEmbedder:
+        model = self._find(name)
+        if not isinstance(model, ServedEmbedder):
+            raise Fault("invalid_value", f"'{name}' makes no embeddings; use /v1/chat/completions.", param="model")
+        return model
+
+    def _describe(self, model: Served) -> dict[str, Any]:
+        """A model as `/v1/models` lists it."""
+        listed: dict[str, Any] = {"id": model.name, "object": "model", "created": self._since, "owned_by": "shoal"}
+        if isinstance(model, ServedChat):
+            return listed | {"context_tokens": model.context_tokens}
+        return listed | {"context_tokens": model.embedder.context_tokens, "dimensions": model.embedder.dimensions}
+
+    def _describe_health(self) -> Mapping[str, Any]:
+        """Readiness, what each model can do, how busy the engines are, and how fast this machine was when it was measured."""
+        chats = [model for model in self._models.values() if isinstance(model, ServedChat)]
+        speed = next((self._speeds[model.name] for model in chats), None)
+        models = []
+        for model in self._models.values():
+            can = msgspec.to_builtins(model.engine.capabilities) if isinstance(model, ServedChat) else {}
+            models.append(self._describe(model) | {"kind": "chat" if can else "embedding", "capabilities": can})
+        return {
+            "status": "ok" if self.ready else "loading",
+            "models": models,
+            "decode_tokens_per_s": speed.decode_tokens_per_s if speed else None,
+            "prefill_tokens_per_s": speed.prefill_tokens_per_s if speed else None,
+            "running": sum(model.engine.running for model in chats),
+            "waiting": sum(model.engine.waiting for model in chats),
+        }
+
+
+def _answer(exchange: Exchange, body: object) -> None:
+    exchange.answer(200, [JSON], msgspec.json.encode(body))

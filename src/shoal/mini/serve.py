@@ -1,0 +1,176 @@
+"""The mini's process: `python -m shoal.mini.serve --socket PATH --home PATH --model minnow --threads N`.
+
+It listens on its Unix socket before it loads anything, so that whoever waits can ask /health. It never outlives its parent: the end of
+standard input ends it, and on Linux the kernel does too. A broken engine ends it with status 70, for the parent to start it afresh.
+"""
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvloop
+
+from shoal.mini import catalogue
+from shoal.mini.card import Speed
+from shoal.mini.door import MiniDoor
+from shoal.mini.engine import Engine
+from shoal.mini.pull import PullFailed
+from shoal.mini.served import ServedChat, ServedEmbedder
+from shoal.net import host
+
+log = logging.getLogger("shoal.mini")
+
+EXIT_BROKEN = 70  # EX_SOFTWARE
+EXIT_UNPREPARED = 78  # EX_CONFIG: starting again will not help
+_FLUSH_S = 0.2  # for the last error events to reach the callers of a broken engine
+_GRACE_S = 5.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m shoal.mini.serve", description="Serve local models on a Unix socket.")
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen")
+    parser.add_argument("--home", type=Path, required=True, help="the directory that holds weights/")
+    parser.add_argument("--model", action="append", required=True, help="a prepared generative model; may be repeated")
+    parser.add_argument("--embed", default=catalogue.EMBEDDING, help="a prepared sentence model, served if it is there")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each engine")
+    return parser.parse_args(arguments)
+
+
+def follow_parent() -> None:
+    """End this process when its parent ends. A terminal or a file on standard input means there is nobody to follow."""
+    mode = os.fstat(0).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def wait_for_end() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(0)  # at once: nobody is left to read an answer
+
+    threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user can reach; a dead one at `path` is replaced. Raises OSError, also when one is alive."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise FileExistsError(f"another process already serves at {path}")
+        path.unlink()
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(mask)
+    sock.listen(1024)
+    return sock
+
+
+class Mini:
+    """The process's parts: the door, and the engines behind it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._engines: list[Engine] = []
+        self.door = MiniDoor([*options.model, options.embed])
+
+    async def load(self) -> None:
+        """Load all models, the first one first. Exits the process when a generative model cannot be loaded."""
+        options = self._options
+        on_broken = _make_breaker(asyncio.get_running_loop())
+        try:
+            for name in options.model:
+                engine = await asyncio.to_thread(catalogue.load_engine, options.home, name, options.threads, on_broken)
+                self._engines.append(engine)
+                self.door.open(ServedChat(name, engine), _read_speed(options.home, name))
+        except PullFailed as error:
+            _leave(f"cannot load {name}: {error}", EXIT_UNPREPARED)
+        except Exception:
+            log.exception("loading failed")
+            _leave(f"cannot load {name}", EXIT_BROKEN)
+        await self._load_embedder()
+
+    async def _load_embedder(self) -> None:
+        options = self._options
+        try:
+            threads = max(1, options.threads // 2)  # answers under way keep the other half
+            embedder = await asyncio.to_thread(catalogue.load_embedder, options.home, threads, options.embed)
+            self.door.open(ServedEmbedder(options.embed, embedder))
+        except PullFailed as error:
+            log.warning("no embeddings: %s", error)
+            self.door.close(options.embed)
+        except Exception:
+            log.exception("no embeddings: loading %s failed", options.embed)
+            self.door.close(options.embed)
+
+    def close(self) -> None:
+        """Free the engines."""
+        for engine in self._engines:
+            engine.close()
+
+
+def _make_breaker(loop: asyncio.AbstractEventLoop) -> Callable[[str], None]:
+    """What an engine calls, from its own thread, when it can serve no more."""
+
+    def end(reason: str) -> None:
+        log.error("the engine is broken, this process ends: %s", reason)
+        loop.call_soon_threadsafe(loop.call_later, _FLUSH_S, os._exit, EXIT_BROKEN)
+
+    return end
+
+
+def _read_speed(home: Path, name: str) -> Speed | None:
+    try:
+        return catalogue.measured_speed(home, name)
+    except OSError:
+        log.warning("the speed of %s was not measured", name)
+        return None
+
+
+def _leave(reason: str, status: int) -> None:
+    print(f"shoal: {reason}", file=sys.stderr, flush=True)
+    os._exit(status)  # uvicorn would turn an exception in a task into a server that never becomes ready
+
+
+async def run(options: argparse.Namespace) -> None:
+    """Serve until a signal ends it."""
+    sock = listen(options.socket)
+    mini = Mini(options)
+    loading = asyncio.get_running_loop().create_task(mini.load())
+    try:
+        await host.serve(mini.door, host.nowhere, sockets=[sock], drain=host.Drain(drain_s=0.0, grace_s=_GRACE_S))
+    finally:
+        loading.cancel()
+        options.socket.unlink(missing_ok=True)
+        await asyncio.to_thread(mini.close)
+
+
+def main() -> int:
+    """Run as a program."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    follow_parent()
+    options = parse()
+    try:
+        uvloop.run(run(options))
+    except OSError as error:
+        print(f"shoal: cannot listen at {options.socket}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
