@@ -21,20 +21,21 @@ def serve(
     no_mini: bool = typer.Option(False, "--no-mini", help="Serve other upstreams only, without the local model."),
 ) -> None:
     """Serve until Ctrl-C (or SIGTERM): streams finish first; a second Ctrl-C ends at once."""
-    from shoal import wiring
     from shoal.core.errors import Fault
     from shoal.mini.pull import PullFailed
     from shoal.settings import BadSettings, home
     from shoal.supervisor import CannotListen, bind
+    from shoal.wiring import installation
 
     try:
         settings = read_settings(config, host, port, workers, no_mini)
+        installation.check(settings)
         bind(settings.server.host, settings.server.port).close()  # a taken port is said before a minute of preparation
         home().mkdir(mode=0o700, parents=True, exist_ok=True)
         if settings.mini.enabled:
             prepare_mini(home(), settings.mini.model)
         secret = make_first_key(settings, home())
-        status = wiring.serve(settings, lambda url: greet(settings, home(), url, secret))
+        status = installation.run(settings, config, home(), lambda url: greet(settings, home(), url, secret))
     except (BadSettings, CannotListen, PullFailed, Fault, OSError) as error:
         typer.echo(f"shoal: {error}", err=True)
         raise typer.Exit(1) from None
@@ -69,7 +70,7 @@ def prepare_mini(home: Path, model: str) -> None:
 
 
 def make_first_key(settings: "Settings", home: Path) -> str | None:
-    """The secret of a first key where the store has none yet, kept as this machine's own; None otherwise. Errors: Fault."""
+    """The secret of the key "local" where the store never had one, kept as this machine's own; None otherwise. Errors: Fault."""
     from shoal.cli.local_key import NAME, read_local_key, write_local_key
 
     database = home / "shoal.db"
@@ -83,7 +84,9 @@ def make_first_key(settings: "Settings", home: Path) -> str | None:
     async def create() -> str | None:
         store = await open_store(settings.storage.url or database)
         try:
-            return None if await store.keys.list_all() else await store.keys.create(NAME)
+            if any(key.name == NAME for key in await store.keys.list_all()):
+                return None  # it was revoked, or its file lost: both are for its owner to settle
+            return await store.keys.create(NAME)
         finally:
             await store.close()
 
