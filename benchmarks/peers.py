@@ -8,8 +8,8 @@ LiteLLM stays in the 1.106 series on purpose: a later release was withdrawn as c
 """
 
 import argparse
+import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -68,13 +68,18 @@ def install(name: str) -> None:
         _call(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", PORTKEY], place)
         return
     BENCH.mkdir(parents=True, exist_ok=True)
-    uv = shutil.which("uv") or os.environ.get("UV")
-    if uv:  # pip's resolver needs ten minutes for LiteLLM's proxy, uv's a second
-        _call([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place)], BENCH)
-        _call([uv, "pip", "install", "--quiet", "--python", str(place / "bin" / "python"), PYTHON_PEERS[name]], BENCH)
-    else:
+    python, package = str(place / "bin" / "python"), PYTHON_PEERS[name]
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv is None:
         _call([sys.executable, "-m", "venv", "--clear", str(place)], BENCH)
-        _call([str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", PYTHON_PEERS[name]], BENCH)
+    else:  # pip's resolver needs ten minutes for LiteLLM's proxy, uv's a second
+        _call([uv, "venv", "--quiet", "--clear", "--seed", "--python", sys.executable, str(place)], BENCH)
+        with contextlib.suppress(Trouble):
+            _call([uv, "pip", "install", "--quiet", "--native-tls", "--python", python, package], BENCH)
+            return
+        print("uv failed, installing with pip")
+    _call([python, "-m", "pip", "install", "--quiet", package], BENCH)
 
 
 # running
