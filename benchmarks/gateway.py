@@ -12,8 +12,10 @@ from pathlib import Path
 
 import harness
 import peers
-from harness import GATEWAY_CORE, MODEL, QUESTION, Process, Shoal, Trouble, Verdict, await_answer, middle, print_table, run_wrk
+import report
+from harness import GATEWAY_CORE, MODEL, QUESTION, Process, Shoal, Trouble, await_answer, run_wrk
 from peers import Gateway
+from report import Verdict, middle, print_table
 
 
 def start_gateways(options: Namespace, upstream_port: int, directory: Path, started: list[Process]) -> dict[str, Gateway]:
@@ -165,7 +167,7 @@ def show(speed: dict[str, dict[str, float]], latency: dict[str, dict[str, float]
 
 def main() -> None:
     """Run it all."""
-    parser = harness.parser(__doc__)
+    parser = report.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=32)
@@ -181,7 +183,7 @@ def main() -> None:
     if options.quick:
         options.rounds, options.seconds, options.latency_rounds, options.warm_s, options.latency_s, options.rest_s = 1, 1, 1, 1, 1, 1
         options.requests = min(options.requests, 3000)
-    machine = harness.introduce("Gateway", options.markdown)
+    machine = report.introduce("Gateway", options.markdown)
     with harness.workplace() as (directory, started):
         upstream_port = options.upstream_port or harness.find_port()
         upstream = harness.start_upstream(upstream_port, directory)
@@ -204,7 +206,7 @@ def main() -> None:
     verdict.show(options.markdown)
     versions = {name: peers.installed(name) for name in gateways if name in peers.STARTERS}
     result: dict[str, object] = {"throughput": speed, "added_latency": latency, "memory": memory, "versions": versions}
-    harness.save("gateway", machine, result, verdict)
+    report.save("gateway", machine, result, verdict)
 
 
 if __name__ == "__main__":

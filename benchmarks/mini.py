@@ -18,8 +18,10 @@ from urllib.parse import urlsplit
 import harness
 import httptools
 import peers
+import report
 import uvloop
-from harness import BENCH, Process, Shoal, Trouble, Verdict, middle, percentile, print_table
+from harness import BENCH, Process, Shoal, Trouble
+from report import Verdict, middle, percentile, print_table
 
 MODEL = "minnow"
 NEW_TOKENS = 128
@@ -219,7 +221,7 @@ def show(medians: dict[str, dict[str, dict[str, float]]], options: argparse.Name
 
 def main() -> None:
     """Run it all."""
-    parser = harness.parser(__doc__)
+    parser = report.parser(__doc__)
     parser.add_argument("--levels", default="1,8,32,64")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--bursts", type=int, default=10)
@@ -232,7 +234,7 @@ def main() -> None:
     engines = [name for name in options.only.split(",") if name == "shoal" or peers.installed(name)]
     if len(engines) < len(options.only.split(",")):
         print("(xllamacpp is not installed and left out: python benchmarks/peers.py install xllamacpp)")
-    machine = harness.introduce("Mini", options.markdown)
+    machine = report.introduce("Mini", options.markdown)
     rounds: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in engines}
     with harness.workplace() as (_, started):
         for number in range(options.rounds):
@@ -247,7 +249,7 @@ def main() -> None:
     }
     verdict = show(medians, options)
     record: dict[str, object] = {"medians": medians, "rounds": rounds, "xllamacpp": peers.installed("xllamacpp"), "threads": os.cpu_count()}
-    harness.save("mini", machine, record, verdict)
+    report.save("mini", machine, record, verdict)
 
 
 if __name__ == "__main__":

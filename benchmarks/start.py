@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 import harness
-from harness import ROOT, Process, Trouble, Verdict, middle, print_table
+import report
+from harness import ROOT, Process, Trouble
+from report import Verdict, middle, print_table
 
 QUESTION = {"model": "minnow", "messages": [{"role": "user", "content": "What is the capital of France?"}], "max_tokens": 16}
 NOT_INHERITED = ("VIRTUAL_ENV", "PYTHON", "PYTHONPATH", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SHOAL_CONFIG", "SHOAL_HOME")
@@ -58,14 +60,14 @@ def serve_once(
 
 def main() -> None:
     """Run it all."""
-    parser = harness.parser(__doc__)
+    parser = report.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="of the second start")
     options = parser.parse_args()
     if options.quick:
         options.rounds = 1
     for name in NOT_INHERITED:
         os.environ.pop(name, None)
-    machine = harness.introduce("Start", options.markdown)
+    machine = report.introduce("Start", options.markdown)
     with harness.workplace() as (directory, started):
         clone = directory / "shoal"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True, stdin=subprocess.DEVNULL)
@@ -78,7 +80,7 @@ def main() -> None:
     verdict.at_most("clean clone to the first answer, s", first["answered"], 120)
     verdict.at_most("second start to the first answer, s (median)", middle([one["answered"] for one in seconds]), 5)
     verdict.show(options.markdown)
-    harness.save("start", machine, {"first": first, "again": seconds}, verdict)
+    report.save("start", machine, {"first": first, "again": seconds}, verdict)
 
 
 if __name__ == "__main__":

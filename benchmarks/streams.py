@@ -21,9 +21,11 @@ import harness
 import httptools
 import peers
 import psutil
+import report
 import uvloop
-from harness import ANSWER, GATEWAY_CORE, GENERATOR_CORE, MODEL, MODELS, QUESTION, Process, Shoal, Trouble, Verdict, percentile, print_table
+from harness import ANSWER, GATEWAY_CORE, GENERATOR_CORE, MODEL, MODELS, QUESTION, Process, Shoal, Trouble
 from peers import Gateway
+from report import Verdict, percentile, print_table
 
 PERIOD_S = 0.1
 SLOTS = 100  # one per millisecond of the period: the streams are spread evenly over it
@@ -340,7 +342,7 @@ def show(runs: dict[str, Run], options: argparse.Namespace) -> Verdict:
 
 def main() -> None:
     """Run it all."""
-    parser = harness.parser(__doc__)
+    parser = report.parser(__doc__)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--only", default="direct,nginx,shoal", help="also " + ", ".join(peers.STARTERS))
@@ -351,13 +353,13 @@ def main() -> None:
     for name in names:
         if name not in ("direct", "nginx", "shoal") and (name not in peers.STARTERS or peers.installed(name) is None):
             raise Trouble(f"{name} is not known or not installed: python benchmarks/peers.py list")
-    machine = harness.introduce("Streams", options.markdown)
+    machine = report.introduce("Streams", options.markdown)
     if GENERATOR_CORE is not None:
         os.sched_setaffinity(0, {GENERATOR_CORE})
     with harness.workplace() as (directory, started):
         runs = uvloop.run(measure(names, options, directory, started))
     verdict = show(runs, options)
-    harness.save("streams", machine, {"runs": {name: one._asdict() for name, one in runs.items()}}, verdict)
+    report.save("streams", machine, {"runs": {name: one._asdict() for name, one in runs.items()}}, verdict)
 
 
 if __name__ == "__main__":
