@@ -22,12 +22,13 @@ class Channel:
         authorization = f"authorization: Bearer {api_key}\r\n" if api_key else ""
         # through a plain proxy the request line names the whole address (RFC 9112, 3.2.2)
         origin = f"http://{target.authority}" if target.proxy and not target.tls else ""
-        self._origin = origin + target.prefix
+        self._origin = origin
+        self._prefix = target.prefix
         self._fields = f"host: {target.authority}\r\n{authorization}accept-encoding: identity\r\n"
         if target.proxy and not target.tls and target.proxy.authorization:
             self._fields += f"proxy-authorization: {target.proxy.authorization}\r\n"
         self._heads = {
-            endpoint: f"POST {self._origin}{path} HTTP/1.1\r\n{self._fields}content-type: application/json\r\n".encode("latin-1")
+            endpoint: f"POST {origin}{target.prefix}{path} HTTP/1.1\r\n{self._fields}content-type: application/json\r\n".encode("latin-1")
             for endpoint, path in PATHS.items()
         }
 
@@ -37,9 +38,9 @@ class Channel:
             raise Fault("upstream_auth", f"No key for this provider: set the environment variable {self._missing_key} and restart.")
         return await self._pool.send(self._heads[endpoint], body, self._timeouts)
 
-    async def get(self, path: str, timeout_s: float) -> tuple[int, bytes]:
-        """Status and body of a GET below the base URL. Errors: Fault."""
-        head = f"GET {self._origin}{path} HTTP/1.1\r\n{self._fields}".encode("latin-1")
+    async def get(self, path: str, timeout_s: float, *, at_root: bool = False) -> tuple[int, bytes]:
+        """Status and body of a GET below the base URL, or below the server's root. Errors: Fault."""
+        head = f"GET {self._origin}{'' if at_root else self._prefix}{path} HTTP/1.1\r\n{self._fields}".encode("latin-1")
         limits = Timeouts(min(timeout_s, self._timeouts.connect_s), timeout_s, timeout_s, timeout_s)
         response = await self._pool.send(head, b"", limits)
         try:

@@ -67,7 +67,7 @@ class Minnow:
     async def refresh(self) -> None:
         """Ask once. A process that does not answer is not ready; what it served stays known."""
         try:
-            status, body = await self.channel.get("/health", 5.0)
+            status, body = await self.channel.get("/health", 5.0, at_root=True)
             health = _health.decode(body) if status == 200 else Health("failing")
         except (Fault, msgspec.MsgspecError):
             self.ready = False
