@@ -62,10 +62,11 @@ class Folder:
 
     async def run(self) -> None:
         """Fold every half second until `stop`, then once more. What fails (a full disk, a locked database) is tried again."""
-        failing = False
-        while not self._stopping.is_set():
+        failing = stopping = False
+        while not stopping:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), INTERVAL_S)
+            stopping = self._stopping.is_set()  # before the round: what is written until then is folded
             try:
                 await self.flush()
                 failing = False

@@ -73,7 +73,7 @@ class Journal:
     def _open_segment(self) -> None:
         """A fresh segment, locked. Who folds may take a new file for an abandoned one before the lock is ours: then another is made."""
         while True:
-            name = f"{time.time_ns() // 1_000_000:013d}-{self._worker_id}-{secrets.token_hex(4)}{SUFFIX}"
+            name = f"{time.time_ns()}-{self._worker_id}-{secrets.token_hex(4)}{SUFFIX}"
             file = os.open(self.directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 if try_lock(file):

@@ -73,7 +73,8 @@ def _migrate(connection: Connection, target: str) -> None:
     from alembic.script import ScriptDirectory
 
     version = read_version(connection)
-    if version is None and (strangers := inspect(connection).get_table_names()):
+    strangers = [name for name in inspect(connection).get_table_names() if name != _VERSIONS]
+    if version is None and strangers:
         raise Fault("internal", f"The database holds tables that are not Shoal's ({strangers[0]}, ...): name another file in storage.url.")
     config = migration_config(connection)
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]  # newest first

@@ -1,0 +1,93 @@
+"""`shoal keys`, as an operator types it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from shoal.cli.keys import app
+
+SECRET = re.compile(r"sk-shoal-[A-Za-z0-9_-]{43}\n")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SHOAL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SHOAL_CONFIG", raising=False)
+    return tmp_path / "home"
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def list_keys() -> list[dict[str, str | None]]:
+    return json.loads(invoke("list", "--json").stdout)["keys"]
+
+
+def test_create_prints_the_secret_alone_before_there_is_a_home(home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "shoal", "keys", "create", "app"], capture_output=True, text=True, env=os.environ, timeout=60, check=True
+    )
+    assert SECRET.fullmatch(done.stdout)
+    assert '"app"' in done.stderr
+    assert done.stdout.strip() not in done.stderr
+    assert (home / "shoal.db").exists()
+
+
+def test_create_list_revoke_list(home: Path) -> None:
+    assert invoke("list").stderr == "There are no keys yet: shoal keys create NAME\n"
+    secret = invoke("create", "my app").stdout
+    (key,) = list_keys()
+    assert (key["name"], key["hint"], key["revoked_at"]) == ("my app", secret.strip()[-4:], None)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", key["created_at"] or "")
+    revoked = invoke("revoke", "my app")
+    assert (revoked.exit_code, revoked.stdout, revoked.stderr) == (0, "", f'Key "my app" ({key["id"]}) is revoked.\n')
+    assert list_keys()[0]["revoked_at"] is not None
+    assert secret.strip() not in invoke("list").stdout
+
+
+def test_a_table_shows_any_name_as_it_is(home: Path) -> None:
+    invoke("create", "[bold]x[/bold] 🐟")
+    assert "[bold]x[/bold] 🐟" in invoke("list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["create", ""], "has 0 characters"),
+        (["create", "a\nb"], "must be printable"),
+        (["create", "taken"], "is taken"),
+        (["revoke", "unknown"], "shoal keys list"),
+        (["revoke", "key_unknown"], "shoal keys list"),
+        (["list", "--config", "missing.toml"], "missing.toml"),
+    ],
+)
+def test_what_cannot_be_done_is_said_on_stderr(home: Path, arguments: list[str], message: str) -> None:
+    invoke("create", "taken")
+    done = invoke(*arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("shoal: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_configured_database_is_used(home: Path, tmp_path: Path) -> None:
+    config = tmp_path / "shoal.toml"
+    config.write_text(f'[storage]\nurl = "sqlite:///{tmp_path}/elsewhere.db"\n')
+    assert invoke("create", "app", "--config", config).exit_code == 0
+    assert (tmp_path / "elsewhere.db").exists()
+    assert not (home / "shoal.db").exists()
+
+
+def test_a_database_that_cannot_be_used_is_explained(home: Path) -> None:
+    home.mkdir()
+    (home / "shoal.db").write_bytes(b"dear diary, " * 500)
+    done = invoke("create", "app")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "file is not a database" in done.stderr
