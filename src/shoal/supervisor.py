@@ -21,7 +21,7 @@ from shoal.net.parent import READY_FD
 
 FIRST_DELAY_S, LONGEST_DELAY_S, HEALTHY_AFTER_S = 0.1, 5.0, 30.0
 STARTS_ALLOWED = 3
-LAST_GRACE_S = 3.0
+LAST_GRACE_S = 6.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -33,8 +33,9 @@ class CannotListen(Exception):
 class Child:
     """What to keep alive.
 
-    `fds` are inherited under their own numbers. An `essential` child calls `tell_ready` once it serves; when it exits STARTS_ALLOWED
-    times in a row before it ever did, the whole stops with status 1. Children marked `last` are stopped after all others are gone.
+    `fds` are inherited under their own numbers. A child calls `net.parent.tell_ready` once it serves; when an `essential` one exits
+    STARTS_ALLOWED times in a row before it ever did, the whole stops with status 1. Children marked `last` are stopped after all
+    others are gone.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Supervisor:
     """Runs `children` until a signal or a hopeless start; construct it, then call `run` from the main thread.
 
     `listeners` are the parent's copies of inherited sockets, closed as soon as stopping begins so that only draining workers hold
-    them. `on_ready` is called once, when every essential child has told that it is ready.
+    them. `on_ready` is called once, when every child has told that it is ready.
     """
 
     children: Sequence[Child]
@@ -112,7 +113,7 @@ class Supervisor:
         child, slot.start_at, slot.started_at = slot.child, None, time.monotonic()
         ready, tell = os.pipe()
         try:
-            slot.process = subprocess.Popen(  # noqa: S603 - argv is ours
+            slot.process = subprocess.Popen(
                 child.argv,
                 env={**(os.environ if child.env is None else child.env), READY_FD: str(tell)},
                 stdin=subprocess.PIPE,  # never written to: its end of file is how a child learns that we died
@@ -138,7 +139,7 @@ class Supervisor:
         if not told:
             return
         slot.was_ready, slot.failed_starts = True, 0
-        if self.on_ready is not None and all(s.was_ready for s in self._slots if s.child.essential):
+        if self.on_ready is not None and all(s.was_ready for s in self._slots):
             announce, self.on_ready = self.on_ready, None
             announce()
 

@@ -1,6 +1,6 @@
 """The key that this machine's own user chats with: a file under SHOAL_HOME that only its owner may read.
 
-It is written when a first start finds no keys at all; `shoal keys revoke local` ends it like any other.
+It is written by the first start; `shoal keys revoke local` ends it like any other.
 """
 
 import os

@@ -26,18 +26,18 @@ def show_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
                     bars.update(number, total=1, completed=1, amount="")
             if stage not in tasks:
                 tasks[stage] = bars.add_task(f"{title}: {stage}", total=None, amount="")
-            bars.update(tasks[stage], completed=done, total=total or None, amount=amount(stage, done, total))
+            bars.update(tasks[stage], completed=done, total=total or None, amount=amount(done, total))
 
         yield draw
         for number in tasks.values():
             bars.update(number, total=1, completed=1, amount="")
 
 
-def amount(stage: str, done: int, total: int) -> str:
-    """`35/98 MB` of a download, `3/12` of anything else, nothing where the total is not known."""
-    if not total:
+def amount(done: int, total: int) -> str:
+    """`35/98 MB` of what can only be bytes, `3/12` of anything else, nothing where the total is not known or says nothing."""
+    if total <= 1:
         return ""
-    return f"{done // MEGABYTE}/{total // MEGABYTE} MB" if stage == "downloading" else f"{done}/{total}"
+    return f"{done // MEGABYTE}/{total // MEGABYTE} MB" if total >= MEGABYTE else f"{done}/{total}"
 
 
 def _print_lines(title: str) -> Callable[[str, int, int], None]:
@@ -48,6 +48,6 @@ def _print_lines(title: str) -> Callable[[str, int, int], None]:
         quarter = 4 * done // total if total else 0
         if (stage, quarter) not in said:
             said.add((stage, quarter))
-            print(f"{title}: {stage} {amount(stage, done, total)}".rstrip(), file=sys.stderr, flush=True)
+            print(f"{title}: {stage} {amount(done, total)}".rstrip(), file=sys.stderr, flush=True)
 
     return draw

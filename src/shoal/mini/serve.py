@@ -26,6 +26,7 @@ from shoal.mini.engine import Engine
 from shoal.mini.pull import PullFailed
 from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.net import host
+from shoal.net.parent import tell_ready
 
 log = logging.getLogger("shoal.mini")
 
@@ -103,6 +104,7 @@ class Mini:
             log.exception("loading failed")
             _leave(f"cannot load {name}", EXIT_BROKEN)
         await self._load_embedder()
+        tell_ready()
 
     async def _load_embedder(self) -> None:
         options = self._options

@@ -32,9 +32,7 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
     children = [_worker(number, config, listener.fileno(), socket, metrics) for number in range(server.workers)]
     if socket is not None:
         children.append(_mini(settings, home, socket))
-    supervisor = Supervisor(
-        children, grace_s=server.drain_s + server.grace_s + 5.0, listeners=[listener], on_ready=lambda: on_ready(url)
-    )
+    supervisor = Supervisor(children, grace_s=server.drain_s + server.grace_s + 5.0, listeners=[listener], on_ready=lambda: on_ready(url))
     try:
         return supervisor.run()
     finally:
@@ -77,7 +75,8 @@ def _worker(number: int, config: Path | None, listener: int, socket: Path | None
 def _mini(settings: Settings, home: Path, socket: Path) -> Child:
     mini = settings.mini
     argv = [sys.executable, "-m", "shoal.mini.serve", "--socket", str(socket), "--home", str(home), "--model", mini.model]
-    return Child("the mini", [*argv, "--threads", str(mini.threads or os.cpu_count() or 1)], last=True)
+    alone = not settings.providers  # with others to answer, the gateway stays up whatever becomes of the mini
+    return Child("the mini", [*argv, "--threads", str(mini.threads or os.cpu_count() or 1)], essential=alone, last=True)
 
 
 def _mini_socket(settings: Settings, home: Path) -> Path | None:
