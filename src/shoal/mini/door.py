@@ -116,7 +116,8 @@ class MiniDoor:
         models = []
         for model in self._models.values():
             can = msgspec.to_builtins(model.engine.capabilities) if isinstance(model, ServedChat) else {}
-            models.append(self._describe(model) | {"kind": "chat" if can else "embedding", "capabilities": can})
+            measured = msgspec.to_builtins(self._speeds[model.name]) or {}
+            models.append(self._describe(model) | measured | {"kind": "chat" if can else "embedding", "capabilities": can})
         return {
             "status": "ok" if self.ready else "loading",
             "models": models,

@@ -13,7 +13,6 @@ import signal
 import socket
 import stat
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,8 +24,7 @@ from shoal.mini.door import MiniDoor
 from shoal.mini.engine import Engine
 from shoal.mini.pull import PullFailed
 from shoal.mini.served import ServedChat, ServedEmbedder
-from shoal.net import host
-from shoal.net.parent import tell_ready
+from shoal.net import host, parent
 
 log = logging.getLogger("shoal.mini")
 
@@ -55,13 +53,7 @@ def follow_parent() -> None:
         return
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def wait_for_end() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(0)  # at once: nobody is left to read an answer
-
-    threading.Thread(target=wait_for_end, name="parent", daemon=True).start()
+    parent.follow_parent(lambda: os._exit(0))  # at once: nobody is left to read an answer
 
 
 def listen(path: Path) -> socket.socket:
@@ -104,7 +96,7 @@ class Mini:
             log.exception("loading failed")
             _leave(f"cannot load {name}", EXIT_BROKEN)
         await self._load_embedder()
-        tell_ready()
+        parent.tell_ready()
 
     async def _load_embedder(self) -> None:
         options = self._options

@@ -62,7 +62,8 @@ class ChatTemplate:
             raise ValueError(f"the model's chat template is not valid: {error}") from error
         self._tokenizer = tokenizer
         self._named_tokens = dict(named_tokens)
-        self._marker = f"\ue000{secrets.token_hex(8)}\ue001"
+        # no letters: a template may change the case of a text
+        self._marker = f"\ue000{secrets.randbelow(10**18)}\ue001"
         spellings = sorted((name for name in tokenizer.special_tokens if len(name) > 1), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spellings))) if spellings else None
         self.knows_tools = re.search(r"\btools\b", source) is not None
