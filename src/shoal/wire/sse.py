@@ -2,7 +2,8 @@
 
 import re
 
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+# the end of a line, be it LF, CR or the LF of a CRLF, and an empty line after it
+_END = re.compile(rb"(?:\n|\r(?!\n))(?:\n|\r\n?)")
 
 
 class Overlong(Exception):
@@ -35,7 +36,7 @@ class Splitter:
         start, search = 0, max(0, self._searched - 3)
         while (end := _END.search(buffer, search)) is not None:
             # a CR at the very end may be half of a CRLF: the blank line is complete, but its last byte is still to come
-            if end.group() == b"\r\r" and end.end() == len(buffer):
+            if end.end() == len(buffer) and buffer.endswith(b"\r"):
                 break
             events.append(buffer[start : end.end()])
             start = search = end.end()
