@@ -11,18 +11,27 @@ from shoal.core.models import Deployment
 from shoal.net.exchange import Exchange
 
 
+_ID_BYTES = 10
+_randomness = b""
+
+
 def request_id(now_s: float) -> str:
-    """`req_` and 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 80 random bits."""
-    return f"req_{int(now_s * 1000):012x}{os.urandom(10).hex()}"
+    """`req_` and 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 80 random bits from the system."""
+    global _randomness
+    if len(_randomness) < _ID_BYTES:
+        _randomness = os.urandom(_ID_BYTES * 512)  # one system call for many ids
+    drawn, _randomness = _randomness[-_ID_BYTES:], _randomness[:-_ID_BYTES]
+    return f"req_{int(now_s * 1000):012x}{drawn.hex()}"
 
 
 class Call:
     """A caller's request from the door to its settlement. Times are seconds of time.perf_counter, but for `at_s` (seconds since 1970)."""
 
-    __slots__ = (
-        "at_s", "attempts", "dropped", "endpoint", "exchange", "first_byte_at", "id", "principal", "request", "settled", "started_at",
-        "waited_s",
-    )  # fmt: skip
+    request: Request | None = None
+    first_byte_at: float | None = None
+    waited_s = 0.0
+    dropped = ""
+    settled = False
 
     def __init__(self, exchange: Exchange, endpoint: str, principal: Principal) -> None:
         self.at_s = time.time()
@@ -30,13 +39,8 @@ class Call:
         self.exchange = exchange
         self.endpoint = endpoint
         self.principal = principal
-        self.request: Request | None = None
         self.attempts: list[Attempt] = []
         self.started_at = exchange.received_at
-        self.first_byte_at: float | None = None
-        self.waited_s = 0.0
-        self.dropped = ""
-        self.settled = False
 
     @property
     def deployment(self) -> Deployment | None:

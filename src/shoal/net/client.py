@@ -37,20 +37,19 @@ _SWEEP_S = 0.1
 class Response:
     """An answer on its way: `status` and `headers` are there, the body comes through `read` or `relay`."""
 
-    __slots__ = ("_connection", "_feed", "_unread", "complete", "done", "error", "headers", "head", "reusable", "size", "status")
+    size = 0
+    status = 0
+    complete = False
+    reusable = False
+    error: Fault | None = None
+    done: "asyncio.Future[None] | None" = None
+    _feed: Callable[[bytes], None] | None = None
 
     def __init__(self, connection: "Upstream") -> None:
         self._connection: Upstream | None = connection
-        self._feed: Callable[[bytes], None] | None = None
         self._unread: list[bytes] = []
-        self.size = 0
-        self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.head: asyncio.Future[None] = connection.loop.create_future()
-        self.done: asyncio.Future[None] | None = None
-        self.complete = False
-        self.reusable = False
-        self.error: Fault | None = None
 
     async def read(self) -> bytes:
         """The whole body. Errors: Fault when the connection fails first."""
@@ -142,7 +141,8 @@ class Upstream(asyncio.Protocol):
         self.used = 0
         self._timeouts = Timeouts()
         self._total_deadline = 0.0
-        self._parser: httptools.HttpResponseParser | None = None
+        # one parser for all answers of a connection: it starts anew after each message
+        self._parser = httptools.HttpResponseParser(self)
         self.head_bytes = 0
         self._until_eof = False
         self._paused = False
@@ -160,7 +160,6 @@ class Upstream(asyncio.Protocol):
         self._timeouts = timeouts
         self._total_deadline = now + timeouts.total_s
         self.deadline = min(now + timeouts.first_byte_s, self._total_deadline)
-        self._parser = httptools.HttpResponseParser(self)
         self.head_bytes = 0
         self._until_eof = False
         self.used += 1
@@ -205,7 +204,7 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         response = self.response
-        if response is None or self._parser is None:
+        if response is None:
             self.abort()  # nobody asked
             return
         if not self._paused:
@@ -246,7 +245,6 @@ class Upstream(asyncio.Protocol):
             response.headers[key] = value if known is None else known + b", " + value
 
     def on_headers_complete(self) -> None:
-        assert self._parser is not None
         response, status = self.response, self._parser.get_status_code()
         if response is None:
             return

@@ -40,11 +40,24 @@ class Exchange:
     `paused` is True while the caller reads more slowly than we write; `on_pause` and `on_resume` tell when that changes.
     """
 
-    __slots__ = (
-        "_line", "body", "chunked", "disconnected", "expects_continue", "headers", "holder", "keep_alive", "length", "method", "on_gone", "on_pause",
-        "on_resume", "path", "peer", "pieces", "query", "received", "received_at", "refusal", "response_complete", "response_started",
-        "task", "turn", "whole",
-    )  # fmt: skip
+    # class-level defaults: an exchange sets only what differs, which is what makes it cheap
+    body = b""
+    holder: Any = None  # who asks, as the door found on the headers
+    task: "asyncio.Task[None] | None" = None
+    on_gone: Callable[[], None] | None = None
+    on_pause: Callable[[], None] | None = None
+    on_resume: Callable[[], None] | None = None
+    # the connection's book-keeping
+    received = 0
+    whole = False
+    turn = False
+    refusal: Fault | None = None
+    expects_continue = False
+    keep_alive = True
+    disconnected = False
+    response_started = False
+    response_complete = False
+    chunked = False
 
     def __init__(self, line: Line, method: bytes, path: bytes, query: bytes, headers: dict[bytes, bytes], peer: str, at: float) -> None:
         self._line = line
@@ -54,24 +67,7 @@ class Exchange:
         self.headers = headers
         self.peer = peer
         self.received_at = at
-        self.body = b""
-        self.on_gone: Callable[[], None] | None = None
-        self.on_pause: Callable[[], None] | None = None
-        self.on_resume: Callable[[], None] | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.holder: Any = None  # who asks, as the door found on the headers
-        # the connection's book-keeping
         self.pieces: list[bytes] = []
-        self.received = 0
-        self.whole = False
-        self.turn = False
-        self.refusal: Fault | None = None
-        self.expects_continue = False
-        self.keep_alive = True
-        self.disconnected = False
-        self.response_started = False
-        self.response_complete = False
-        self.chunked = False
 
     @property
     def gone(self) -> bool:
