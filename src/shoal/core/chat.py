@@ -140,9 +140,14 @@ def _explain(text: str) -> Fault:
     return Fault(kind, f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path)
 
 
+def members_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """A JSON object's members, each as its own bytes."""
+    return _members.decode(body)
+
+
 def splice(body: bytes, changes: dict[str, bytes], without: tuple[str, ...] = ()) -> bytes:
     """The same JSON object with some members replaced or added (raw JSON), some left out, and all others as their own bytes."""
-    members: dict[str, msgspec.Raw] = _members.decode(body)
+    members = members_of(body)
     for name in without:
         members.pop(name, None)
     for name, raw in changes.items():

@@ -4,16 +4,17 @@ The insertions are `cost` (USD) at the end of `usage` and the receipt `shoal` at
 usage chunk, or, where the caller asked for no usage, the receipt is an SSE comment before `[DONE]` and the usage chunk is taken out.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import Annotated
 
 import msgspec
 
-from shoal.core.chat import Request, splice
+from shoal.core.chat import Request, members_of, splice
 from shoal.core.errors import Fault
 from shoal.core.usage import Usage
 from shoal.wire import sse
-
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
@@ -84,9 +85,17 @@ def encode(request: Request, upstream_model: str) -> bytes:
     if fields.model != upstream_model:
         changes["model"] = msgspec.json.encode(upstream_model)
     if request.stream and not request.wants_usage:
-        changes["stream_options"] = b'{"include_usage":true}'
+        changes["stream_options"] = _with_usage(request)
     without = ("store", "metadata") if fields.store is not None or fields.metadata is not None else ()
     return splice(request.body, changes, without) if changes or without else request.body
+
+
+def _with_usage(request: Request) -> bytes:
+    """The caller's `stream_options` with `include_usage` on; options this gateway does not know stay."""
+    ours = b'{"include_usage":true}'
+    if request.fields.stream_options is None:
+        return ours
+    return splice(bytes(members_of(request.body)["stream_options"]), {"include_usage": b"true"})
 
 
 def read_usage(raw: bytes) -> Usage | None:
@@ -110,7 +119,7 @@ def complete(body: bytes, settle: Settle) -> bytes:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     if bytes(seen.error) != b"null":
-        raise fault(502, {}, body)
+        raise _fault_within(body)
     raw = bytes(seen.usage)
     cost, receipt = settle(None if raw == b"null" else read_usage(raw))
     return _insert(body, raw, cost, receipt)
@@ -120,12 +129,26 @@ def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> 
     """`cost` into the usage object, the receipt to the end; both only by cutting the bytes, never by writing them anew."""
     end = body.rindex(b"}")
     tail = b',"shoal":%b%b' % (receipt, body[end:])
-    # the object stands in the body as it was read; with its quotes unescaped it cannot be part of a string
-    at = body.rfind(raw_usage, 0, end) if raw_usage.endswith(b"}") and len(raw_usage) > 2 else -1
-    if at < 0:
+    if not raw_usage.endswith(b"}") or len(raw_usage) == 2:
         return body[:end] + tail
-    brace = at + len(raw_usage) - 1
-    return b'%b,"cost":%b%b%b' % (body[:brace], (cost or "null").encode(), body[brace:end], tail)
+    mark = b',"cost":%b}' % (cost or "null").encode()
+    for brace in _places(body, raw_usage, end):
+        out = body[:brace] + mark + body[brace + 1 : end] + tail
+        if body.count(raw_usage) == 1 or _usage_of(out).endswith(mark):
+            return out
+    return body[:end] + tail
+
+
+def _places(body: bytes, raw_usage: bytes, end: int) -> Iterator[int]:
+    """Where objects with these bytes end. With its quotes unescaped one cannot be part of a string, but others may be just like it."""
+    at = end
+    while (at := body.rfind(raw_usage, 0, at + len(raw_usage) - 1)) >= 0:
+        yield at + len(raw_usage) - 1
+
+
+def _usage_of(body: bytes) -> bytes:
+    """The raw `usage` of an answer, or of an event that holds one."""
+    return bytes(_answer.decode(body if body[:1] in b"{ \t\r\n" else sse.data_of(body) or b"{}").usage)
 
 
 def fault(status: int, headers: dict[bytes, bytes], body: bytes) -> Fault:
@@ -134,22 +157,34 @@ def fault(status: int, headers: dict[bytes, bytes], body: bytes) -> Fault:
     What the upstream says about the caller's own mistake is passed on; what it says about our key or its own troubles is not.
     """
     said = _read_error(body)
-    message = (said.message if said else None) or f"The upstream answered with status {status}."
+    plain = f"The upstream answered with status {status}."
+    message = (said.message if said else None) or plain
     retry_after_s = _retry_after_s(headers)
     if status in (401, 403):
         return Fault("upstream_auth", "The upstream refused this gateway's credentials; the operator must check the provider's api_key.")
     if status == 404:
         return Fault("upstream_not_found", message, param=said.param if said else None, upstream_status=status)
     if status == 408:
-        return Fault("upstream_timeout", message, upstream_status=status)
+        return Fault("upstream_timeout", plain, upstream_status=status)
     if status == 429:
-        return Fault("upstream_busy", message, retry_after_s=retry_after_s, upstream_status=status)
+        text = "The upstream is busy, or has reached the limit of what it does for this gateway; try again later."
+        return Fault("upstream_busy", text, retry_after_s=retry_after_s, upstream_status=status)
     if 400 <= status < 500:
         return _Rejected(message, status, said)
     if 300 <= status < 400:
         text = f"The upstream redirects (status {status}), which is not followed; the operator must correct the provider's base_url."
         return Fault("upstream_error", text, upstream_status=status)
-    return Fault("upstream_error", message, retry_after_s=retry_after_s, upstream_status=status)
+    return Fault("upstream_error", plain, retry_after_s=retry_after_s, upstream_status=status)
+
+
+def _fault_within(body: bytes) -> Fault:
+    """An error inside a 200: its numeric code is the status that was not sent, its type tells whether the caller is to blame."""
+    said = _read_error(body)
+    if said is not None and isinstance(said.code, int) and 400 <= said.code < 600:
+        return fault(said.code, {}, body)
+    if said is not None and said.type == "invalid_request_error":
+        return fault(400, {}, body)
+    return Fault("upstream_error", "The upstream answered with an error of its own.", upstream_status=200)
 
 
 class _Rejected(Fault):
@@ -180,12 +215,16 @@ def _read_error(body: bytes) -> _Error | None:
     return _Error(message=text) if text else None
 
 
+_LONGEST_RETRY_S = 86_400.0
+
+
 def _retry_after_s(headers: dict[bytes, bytes]) -> float | None:
     for name, scale in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
         try:
-            return max(0.0, float(headers[name]) * scale)
+            seconds = float(headers[name]) * scale
         except (KeyError, ValueError):
             continue
+        return min(max(0.0, seconds), _LONGEST_RETRY_S) if isfinite(seconds) else None
     return None
 
 
@@ -219,16 +258,18 @@ class Stream:
             events = self._splitter.split(data)
         except sse.Overlong as error:
             raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        out = [self._pass(event) if _notable(event) else self._count(event) for event in events]
+        out = [self._pass(event) for event in events]
         return out[0] if len(out) == 1 else b"".join(out)
-
-    def _count(self, event: bytes) -> bytes:
-        self.events += 1
-        return event
 
     def _pass(self, event: bytes) -> bytes:
         if self.done or self.failed is not None:
             return b""
+        if not _notable(event):
+            self.events += 1
+            return event
+        return self._look(event)
+
+    def _look(self, event: bytes) -> bytes:
         data = sse.data_of(event)
         if data is None:
             return event
@@ -241,7 +282,7 @@ class Stream:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Fault("upstream_garbled", "The upstream's stream holds an event that is not a JSON object.") from None
         if bytes(chunk.error) != b"null":
-            self.failed = fault(502, {}, data)
+            self.failed = _fault_within(data)
             return b""
         self.finished = self.finished or any(choice.finish_reason for choice in chunk.choices)
         raw = bytes(chunk.usage)
@@ -268,10 +309,12 @@ class Stream:
         """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the answer was not complete."""
         if self.failed is not None:
             raise self.failed
+        if self.done:
+            return b""
         rest = self._splitter.rest
         out = b""
         if rest.strip():  # an upstream may leave out the last blank line
-            out = self._pass(rest.rstrip(b"\r\n") + b"\n\n")
+            out = self._look(rest.rstrip(b"\r\n") + b"\n\n")
             if self.failed is not None:
                 raise self.failed
         if self.done:
@@ -282,15 +325,13 @@ class Stream:
         return out + self._receipt_comment() + b"data: [DONE]\n\n"
 
 
-_NULL_USAGE = (b'"usage":null', b'"usage": null')
-_FINISH = (b'"finish_reason":"', b'"finish_reason": "')
+_SOME_USAGE = re.compile(rb'"usage"\s*:(?!\s*null)')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 def _notable(data: bytes) -> bool:
     """Whether bytes of a stream hold something the gateway must look at. Searching is cheap; most chunks hold nothing."""
-    if b'"usage"' in data and not any(null in data for null in _NULL_USAGE):
-        return True
-    return b"[DONE]" in data or b'"error"' in data or any(mark in data for mark in _FINISH)
+    return b"[DONE]" in data or b'"error"' in data or _FINISH.search(data) is not None or _SOME_USAGE.search(data) is not None
 
 
 def error_event(body: bytes) -> bytes:
