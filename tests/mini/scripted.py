@@ -10,8 +10,8 @@ from uvicorn.server import ServerState
 
 from shoal.mini.door import MiniDoor
 from shoal.mini.engine import BadGrammar, Capabilities, Full, Piece
-from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.mini.serve import listen
+from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.net import host
 from shoal.net.server import Connection, Limits
 
@@ -135,6 +135,13 @@ class ScriptedEmbedder:
         self.batches.append(len(texts))
         raw = [[float(len(text)), 1.0, 2.0, 3.0] for text in texts]
         return [[x / math.hypot(*v) for x in v] for v in raw]
+
+
+async def until(check):
+    """Let the event loop turn until `check()` holds: what is waited for happens in another process or thread, or in the kernel."""
+    async with asyncio.timeout(20):
+        while not check():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 class Client:

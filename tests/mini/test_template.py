@@ -10,8 +10,9 @@ from shoal.mini.template import ChatTemplate, TooLong, encode_pieces
 
 TOKENIZER = ByteTokenizer()
 SMOLLM2 = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are SmolLM<|im_end|>\n' }}"
-    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are SmolLM<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -83,7 +84,7 @@ def test_tools_in_a_template_are_noticed():
 
 def test_too_long_is_counted():
     assert len(encode_pieces(TOKENIZER.encode, ["ab", "cd"], 4)) == 4
-    with pytest.raises(TooLong, match="^5 tokens$"):
+    with pytest.raises(TooLong, match=r"^5 tokens$"):
         encode_pieces(TOKENIZER.encode, ["ab", "cde"], 4)
 
 
@@ -94,6 +95,6 @@ def test_far_too_long_is_refused_on_its_first_part():
         seen.append(len(text))
         return TOKENIZER.encode(text)
 
-    with pytest.raises(TooLong, match="^more than 4 tokens$"):
+    with pytest.raises(TooLong, match=r"^more than 4 tokens$"):
         encode_pieces(encode, ["x" * 10_000_000], 4)
     assert sum(seen) < 100_000

@@ -24,7 +24,7 @@ async def serve_chat(model: ServedChat, request: ChatRequest, exchange: Exchange
     dialect.check_chat(request, can)
     use, form = turns.read_tool_use(request), turns.read_answer_form(request.response_format)
     if form is not None and use.mode == "auto":
-        text = "This model cannot both choose a tool and keep to a response format; set 'tool_choice' to 'none' or 'required'."
+        text = "This model cannot choose between tools and a 'response_format'; set 'tool_choice' to 'none' or 'required'."
         raise Fault("unsupported_parameter", text, param="response_format")
     schema = await _settle_schema(model, use, form)
     prompt = await _encode(model, request, use, form, len(exchange.body))

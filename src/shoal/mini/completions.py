@@ -26,7 +26,7 @@ async def serve_completion(model: ServedChat, request: CompletionRequest, exchan
         raise Fault("unsupported_parameter", text, param="logprobs")
     given = dialect.split_input(request.prompt, "prompt")
     if len(given) * request.choices > MAX_ANSWERS:
-        text = f"One request may ask for {MAX_ANSWERS} answers, not {len(given) * request.choices}; send several requests."
+        text = f"'prompt' and 'n' ask for {len(given) * request.choices} answers, but {MAX_ANSWERS} is the limit; send several requests."
         raise Fault("invalid_value", text, param="prompt")
     prompts = [
         await _encode(model, item, "prompt" if len(given) == 1 else f"prompt[{i}]", len(exchange.body)) for i, item in enumerate(given)

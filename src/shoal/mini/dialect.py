@@ -238,16 +238,16 @@ def check_chat(request: ChatRequest, can: Capabilities) -> None:
     if request.top_logprobs and not request.logprobs:
         raise Fault("invalid_value", "'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     if (request.top_logprobs or 0) > can.top_logprobs:
-        raise _unsupported(
-            "top_logprobs", f"This model gives at most {can.top_logprobs} top logprobs; 'logprobs' gives the chosen tokens'."
-        )
+        raise _unsupported("top_logprobs", f"'top_logprobs' can be {can.top_logprobs} at most; 'logprobs' alone gives the chosen tokens'.")
     if request.logprobs and not can.chosen_logprobs:
         raise _unsupported("logprobs", "This model gives no logprobs; leave 'logprobs' out.")
     for name in ("functions", "function_call"):
         if getattr(request, name):
             raise _unsupported(name, f"'{name}' is the old form of function calling; use 'tools' and 'tool_choice'.")
     if request.audio is not None or any(kind != "text" for kind in request.modalities or ()):
-        raise _unsupported("modalities" if request.modalities else "audio", "This model answers with text only.")
+        raise _unsupported(
+            "modalities" if request.modalities else "audio", "This model answers with text only; leave 'modalities' and 'audio' out."
+        )
 
 
 def check_completion(request: CompletionRequest, can: Capabilities) -> None:

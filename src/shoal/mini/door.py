@@ -93,13 +93,13 @@ class MiniDoor:
     def _find_chat(self, name: str) -> ServedChat:
         model = self._find(name)
         if not isinstance(model, ServedChat):
-            raise Fault("invalid_value", f"'{name}' makes embeddings only; use /v1/embeddings.", param="model")
+            raise Fault("invalid_value", f"The model '{name}' makes embeddings only; use /v1/embeddings.", param="model")
         return model
 
     def _find_embedder(self, name: str) -> ServedEmbedder:
         model = self._find(name)
         if not isinstance(model, ServedEmbedder):
-            raise Fault("invalid_value", f"'{name}' makes no embeddings; use /v1/chat/completions.", param="model")
+            raise Fault("invalid_value", f"The model '{name}' makes no embeddings; use /v1/chat/completions.", param="model")
         return model
 
     def _describe(self, model: Served) -> dict[str, Any]:
