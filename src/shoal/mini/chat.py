@@ -91,12 +91,17 @@ def _make_reader(use: ToolUse) -> Reader | None:
     return None
 
 
+# For callers who ask for nothing in particular: what the authors of SmolLM2 sample with. At 1.0 a model this small loses the thread.
+DEFAULT_TEMPERATURE, DEFAULT_TOP_P = 0.2, 0.9
+
+
 def make_sampling(
     request: dialect.Generation, max_tokens: int, can: Capabilities, *, schema: str | None = None, logprobs: bool = False
 ) -> Sampling:
     """How to choose tokens for a checked request; what the engine cannot do is left out. `top_p` 0 leaves the likeliest token only."""
-    top_p = 1.0 if request.top_p is None else request.top_p
-    temperature = 1.0 if request.temperature is None else request.temperature
+    plain = request.temperature is None and request.top_p is None
+    top_p = (DEFAULT_TOP_P if plain else 1.0) if request.top_p is None else request.top_p
+    temperature = (DEFAULT_TEMPERATURE if plain else 1.0) if request.temperature is None else request.temperature
     return Sampling(
         max_tokens=max_tokens,
         temperature=temperature if top_p else 0.0,
