@@ -19,10 +19,12 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def charge(usage: Usage, price: Price | None) -> int | None:
-    """Nano-USD for `usage` at `price`; None when the price, a needed rate or a needed count is unknown."""
+    """Nano-USD for `usage` at `price`; None when the price, a needed rate or a needed count is unknown, or counts contradict each other."""
     if price is None or usage.input is None:
         return None
     read, write = usage.cache_read or 0, usage.cache_write or 0
+    if read + write > usage.input:
+        return None
     if (read and price.cache_read_pico is None) or (write and price.cache_write_pico is None):
         return None
     pico = (usage.input - read - write) * price.input_pico + (usage.output or 0) * price.output_pico
