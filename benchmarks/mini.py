@@ -1,6 +1,6 @@
 """What the minnow generates: Shoal with its mini, through the gateway, against xllamacpp's server on the same weights (the F16 GGUF).
 
-    python benchmarks/mini.py [--levels 1,8,32,64] [--rounds 2] [--only shoal,xllamacpp] [--home DIRECTORY] [--quick] [--markdown]
+    python benchmarks/mini.py [--levels 1,8,32,64] [--rounds 2] [--only shoal,xllamacpp] [--weights DIRECTORY] [--quick] [--markdown]
 
 Each engine runs alone on the whole machine, in turn. Total tokens per second of streamed answers of 128 new tokens at several numbers of
 callers, and the time to the first token of eight questions asked at the same moment.
@@ -162,18 +162,21 @@ def summarise(answers: list[Answer]) -> dict[str, float]:
     }
 
 
-def start_engine(name: str, home: Path, levels: list[int]) -> tuple[Process, str, dict[str, str]]:
+def start_engine(name: str, weights: Path, home: Path, levels: list[int]) -> tuple[Process, str, dict[str, str]]:
     """Start Shoal with its mini, or xllamacpp's server on Shoal's F16 GGUF; wait until it has answered once."""
     if name == "shoal":
+        weights.mkdir(parents=True, exist_ok=True)
+        home.mkdir()
+        (home / "weights").symlink_to(weights)
         shoal = Shoal(home, "", None, mini=True, name="shoal-mini")
         process, url, headers = shoal.process, shoal.url, shoal.headers
     else:
-        weights = home / "weights" / "minnow" / "model.gguf"
-        if not weights.exists():
-            raise Trouble(f"{weights} is not there: run Shoal once with this home (--only shoal), which makes it")
+        gguf = weights / "minnow" / "model.gguf"
+        if not gguf.exists():
+            raise Trouble(f"{gguf} is not there: run Shoal once with these weights (--only shoal), which makes it")
         port = harness.find_port()
         python = peers.environment("xllamacpp") / "bin" / "python"
-        process = Process("xllamacpp", [str(python), "-c", XLLAMACPP_SERVER, str(weights), str(port), str(max([8, *levels]))])
+        process = Process("xllamacpp", [str(python), "-c", XLLAMACPP_SERVER, str(gguf), str(port), str(max([8, *levels]))])
         url, headers = f"http://127.0.0.1:{port}/v1/chat/completions", {}
     first = {"model": MODEL, "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 8}
     try:
@@ -226,7 +229,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--bursts", type=int, default=10)
     parser.add_argument("--only", default="shoal,xllamacpp")
-    parser.add_argument("--home", type=Path, default=BENCH / "home-mini", help="SHOAL_HOME; its weights are made at the first run")
+    parser.add_argument("--weights", type=Path, default=BENCH / "weights", help="as in SHOAL_HOME/weights; made at the first run")
     options = parser.parse_args()
     if options.quick:
         options.levels, options.rounds, options.bursts = "1,8", 1, 1
@@ -236,10 +239,10 @@ def main() -> None:
         print("(xllamacpp is not installed and left out: python benchmarks/peers.py install xllamacpp)")
     machine = report.introduce("Mini", options.markdown)
     rounds: dict[str, list[dict[str, dict[str, float]]]] = {name: [] for name in engines}
-    with harness.workplace() as (_, started):
+    with harness.workplace() as (directory, started):
         for number in range(options.rounds):
             for name in engines:
-                process, url, headers = start_engine(name, options.home.resolve(), levels)
+                process, url, headers = start_engine(name, options.weights.resolve(), directory / f"home-{number}", levels)
                 started.append(process)
                 rounds[name].append(uvloop.run(measure_engine(url, headers, levels, options.bursts, 10_000 * (number + 1))))
                 process.stop()
