@@ -103,7 +103,10 @@ _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def read_request(body: bytes, decoder: "msgspec.json.Decoder[Fields]") -> Request:
+Decoder = msgspec.json.Decoder[ChatFields] | msgspec.json.Decoder[CompletionFields] | msgspec.json.Decoder[EmbeddingFields]
+
+
+def read_request(body: bytes, decoder: Decoder) -> Request:
     """Check a request's body. Errors: Fault naming the parameter, for JSON that is malformed, too deep, not UTF-8, or of wrong types."""
     if not body:
         raise Fault("invalid_json", "The request body is empty; send a JSON object.")

@@ -6,13 +6,13 @@ The settled entry is in the ledger before the last byte leaves. A caller who rea
 import time
 
 from shoal.core.errors import Fault
+from shoal.core.ports import Ledger
 from shoal.core.usage import Usage
 from shoal.gateway.call import Call
 from shoal.gateway.settle import receipt_headers, settle
-from shoal.net.client import Response
 from shoal.net.exchange import JSON
+from shoal.net.upstream import Response
 from shoal.telemetry.tally import Tally
-from shoal.core.ports import Ledger
 from shoal.wire import openai_chat
 
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -63,9 +63,7 @@ class _Relay:
         self.call = call
         self.exchange = call.exchange
         self.response = response
-        self.stream = openai_chat.Stream(
-            call.request.wants_usage, lambda usage: settle(call, 200, usage, None, ledger, tally)
-        )
+        self.stream = openai_chat.Stream(call.request.wants_usage, lambda usage: settle(call, 200, usage, None, ledger, tally))
 
     async def run(self) -> None:
         """Until the stream has ended well. Errors: Fault; nothing has reached the caller if the exchange has not started."""

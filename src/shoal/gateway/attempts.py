@@ -8,13 +8,13 @@ import time
 from collections.abc import Generator
 from typing import Protocol
 
-from shoal.core.attempt import Answered, Attempt, Failed, Outcome, Try
+from shoal.core.attempt import Attempt, Failed, Outcome, Try
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.ports import Ledger
 from shoal.gateway import answer
 from shoal.gateway.call import Call
-from shoal.net.client import Response
+from shoal.net.upstream import Response
 from shoal.telemetry.tally import Tally
 from shoal.wire import openai_chat
 

@@ -10,7 +10,6 @@ from shoal.core.identity import Principal
 from shoal.core.models import Deployment
 from shoal.net.exchange import Exchange
 
-
 _ID_BYTES = 10
 _randomness = b""
 

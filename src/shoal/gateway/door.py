@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from shoal.core.chat import ChatFields, CompletionFields, EmbeddingFields
+from shoal.core.chat import ChatFields, CompletionFields, Decoder, EmbeddingFields
 from shoal.core.errors import Fault
 from shoal.core.identity import Principal
 from shoal.core.ports import Keys
@@ -22,7 +22,7 @@ class Hot(msgspec.Struct, frozen=True):
     """An endpoint on the request's path: its name for upstreams and the ledger, and how its body is checked."""
 
     name: str
-    decoder: "msgspec.json.Decoder[ChatFields] | msgspec.json.Decoder[CompletionFields] | msgspec.json.Decoder[EmbeddingFields]"
+    decoder: Decoder
 
 
 HOT: dict[bytes, Hot] = {
@@ -90,7 +90,9 @@ class Door:
         if exchange.holder is None:
             self._knocks.count(exchange.peer)
             if secret is None:
-                raise Fault("invalid_api_key", "No API key was given; send 'Authorization: Bearer KEY'. `shoal keys create NAME` makes one.")
+                raise Fault(
+                    "invalid_api_key", "No API key was given; send 'Authorization: Bearer KEY'. `shoal keys create NAME` makes one."
+                )
             if not well_formed(secret):
                 raise _wrong_key()
 

@@ -7,7 +7,7 @@ import asyncio
 
 import msgspec
 
-from shoal.core.chat import Fields, read_request
+from shoal.core.chat import Decoder, read_request
 from shoal.core.errors import Fault
 from shoal.core.ports import Catalogue, Ledger
 from shoal.gateway.attempts import Upstreams, attempt
@@ -26,7 +26,7 @@ class Gateway(msgspec.Struct, frozen=True):
     tally: Tally
 
 
-async def serve(call: Call, decoder: "msgspec.json.Decoder[Fields]", gateway: Gateway) -> None:
+async def serve(call: Call, decoder: Decoder, gateway: Gateway) -> None:
     """Answer one authenticated request, exactly once, and settle it, exactly once."""
     try:
         call.request = read_request(call.exchange.body, decoder)

@@ -54,10 +54,7 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None, ledg
     now = time.perf_counter()
     deployment = call.deployment
     usage = usage or Usage()
-    if status == 200:
-        cost_nano = charge(usage, deployment.price if deployment else None)
-    else:  # nothing is charged for an answer of which nothing came; what a broken one cost is not known
-        cost_nano = 0 if call.first_byte_at is None else None
+    cost_nano = _cost_nano(call, status, usage)
     cost = None if cost_nano is None else usd_text(cost_nano)
     if call.attempts and call.attempts[-1].error is None:
         call.attempts[-1].duration_s = now - call.attempts[-1].started_at
@@ -91,6 +88,13 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None, ledg
     ledger.append(entry)
     tally.count(entry)
     return cost, receipt
+
+
+def _cost_nano(call: Call, status: int, usage: Usage) -> int | None:
+    """Nothing is charged for an answer of which nothing came; what a broken one cost is not known."""
+    if status != 200:
+        return 0 if call.first_byte_at is None else None
+    return charge(usage, call.deployment.price if call.deployment else None)
 
 
 def _waited_s(call: Call, now: float) -> float:

@@ -19,7 +19,7 @@ class Standing(msgspec.Struct):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What the endpoints tell. `waits_for` says what readiness still lacks (None: nothing); `find_receipt` takes a request's and a key's id."""
+    """What the endpoints tell. `waits_for` says what readiness lacks, or None; `find_receipt` takes the ids of a request and a key."""
 
     standing: Standing
     waits_for: Callable[[], str | None]
@@ -67,7 +67,9 @@ async def model(exchange: Exchange, status: Status, name: str) -> None:
         if known == name:
             exchange.answer(200, [JSON], msgspec.json.encode(_Model(name, status.started_s, provider)))
             return
-    raise Fault("model_not_found", f"The model {name[:100]!r} does not exist here; GET /v1/models lists what can be reached.", param="model")
+    raise Fault(
+        "model_not_found", f"The model {name[:100]!r} does not exist here; GET /v1/models lists what can be reached.", param="model"
+    )
 
 
 async def receipt(exchange: Exchange, status: Status, request_id: str, principal: Principal) -> None:

@@ -36,7 +36,8 @@ class Line(Protocol):
 class Exchange:
     """A request, whole, and the one answer to it.
 
-    `received_at` is time.perf_counter when the headers were complete. `gone` turns True when the caller disconnects; `on_gone` is then called once (by default it cancels the task that serves the exchange).
+    `received_at` is time.perf_counter when the headers were complete. `gone` turns True when the caller disconnects; `on_gone` is then
+    called once (by default it cancels the task that serves the exchange).
     `paused` is True while the caller reads more slowly than we write; `on_pause` and `on_resume` tell when that changes.
     """
 

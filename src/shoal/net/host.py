@@ -30,7 +30,9 @@ class Drain(msgspec.Struct, frozen=True):
 class Server(uvicorn.Server):
     """uvicorn's server, draining."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, on_drain: Callable[[], None] | None = None, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, drain: Drain, on_drain: Callable[[], None] | None = None, on_ready: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(config)
         self._drain = drain
         self._on_drain = on_drain

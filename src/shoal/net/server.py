@@ -358,7 +358,11 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         body = fault.body()
-        head = [b"HTTP/1.1 %d %s\r\n" % (fault.status, (fault.row.code or "error").encode()), self.common_headers(), b"connection: close\r\n"]
+        head = [
+            b"HTTP/1.1 %d %s\r\n" % (fault.status, (fault.row.code or "error").encode()),
+            self.common_headers(),
+            b"connection: close\r\n",
+        ]
         head += [name + b": " + value + b"\r\n" for name, value in (JSON, *fault_headers(fault))]
         self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
         self._linger()

@@ -16,8 +16,14 @@ from shoal.providers.minnow import PROVIDER, Minnow
 class Catalogue:
     """Names and what they stand for, as configured, as discovered, and as the local process has loaded."""
 
-    def __init__(self, configured: Mapping[str, Sequence[Deployment]], providers: Sequence[str], discovery: Discovery, minnow: Minnow | None,
-                 local_names: Sequence[str]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        configured: Mapping[str, Sequence[Deployment]],
+        providers: Sequence[str],
+        discovery: Discovery,
+        minnow: Minnow | None,
+        local_names: Sequence[str],
+    ) -> None:
         self._configured = configured
         self._providers = frozenset(providers)
         self._discovery = discovery

@@ -6,8 +6,9 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
-from shoal.net.client import Pool, Response, Timeouts
+from shoal.net.client import Pool
 from shoal.net.target import Target
+from shoal.net.upstream import Response, Timeouts
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
 
@@ -15,7 +16,9 @@ PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings
 class Channel:
     """Requests to one upstream."""
 
-    def __init__(self, target: Target, api_key: str | None, timeouts: Timeouts, max_connections: int, missing_key: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, target: Target, api_key: str | None, timeouts: Timeouts, max_connections: int, missing_key: str | None = None
+    ) -> None:
         self._pool = Pool(target, max_connections)
         self._timeouts = timeouts
         self._missing_key = missing_key

@@ -14,8 +14,8 @@ LONGEST_DELAY_S = 5.0
 def plan(candidates: Sequence[Deployment], view: View) -> Generator[Try, Outcome, None]:
     """Tries in order of `candidates`, each at most 1 + RETRIES times.
 
-    The delay before a retry doubles from FIRST_DELAY_S, is jittered over [0.5, 1], and never undercuts the upstream's Retry-After; where that asks for
-    more than LONGEST_DELAY_S the deployment is left alone.
+    The delay before a retry doubles from FIRST_DELAY_S, is jittered over [0.5, 1], and never undercuts the upstream's
+    Retry-After; where that asks for more than LONGEST_DELAY_S the deployment is left alone.
     """
     for deployment in candidates:
         delay_s = 0.0

@@ -1,4 +1,4 @@
-"""Publishes the tally in Prometheus' text format; with several workers, the sum over all of them (prometheus_client's multiprocess mode)."""
+"""Publishes the tally in Prometheus' text format; with several workers their sum (prometheus_client's multiprocess mode)."""
 
 import os
 

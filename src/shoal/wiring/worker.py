@@ -23,10 +23,10 @@ from shoal.gateway.door import Door
 from shoal.gateway.serve import Gateway
 from shoal.gateway.status import Standing, Status
 from shoal.net import host
-from shoal.net.client import Timeouts
 from shoal.net.parent import follow_parent, tell_ready
 from shoal.net.server import Limits
 from shoal.net.target import parse_target
+from shoal.net.upstream import Timeouts
 from shoal.providers.catalogue import Catalogue
 from shoal.providers.channel import Channel, Channels
 from shoal.providers.discovery import Discovery
@@ -68,7 +68,9 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         metrics = Metrics(tally)
         standing = Standing()
         gateway = Gateway(catalogue, Channels(everyone), journal, tally)
-        status = Status(standing, _waits_for(minnow), metrics.text, catalogue.listing, _receipt_finder(store, folder.flush), int(time.time()))
+        status = Status(
+            standing, _waits_for(minnow), metrics.text, catalogue.listing, _receipt_finder(store, folder.flush), int(time.time())
+        )
         door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), gateway, status)
 
         background = [_keep("keys", keyring.follow), _keep("discovery", discovery.follow), _keep("metrics", lambda: _publish(metrics))]
@@ -81,8 +83,16 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         def drain() -> None:
             standing.draining = True
 
-        await host.serve(door, host.nowhere, sockets=[listener], limits=_limits(settings), drain=_drain(settings), tls=_tls(settings),
-                         on_drain=drain, on_ready=tell_ready)  # fmt: skip
+        await host.serve(
+            door,
+            host.nowhere,
+            sockets=[listener],
+            limits=_limits(settings),
+            drain=_drain(settings),
+            tls=_tls(settings),
+            on_drain=drain,
+            on_ready=tell_ready,
+        )
         journal.close()
         folder.stop()
         await tasks.pop()

@@ -1,0 +1,278 @@
+"""One connection to an upstream and the answer that comes over it.
+
+Guarantees: what is received is re-framed, never relayed blind; an answer that is given up closes its connection at once; a reader who is
+slow stops the upstream from sending; heads, bodies and silences are bounded.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import httptools
+import msgspec
+
+from shoal.core.errors import Fault
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds to wait for a connection, for the first byte of an answer, between two of its bytes, and for all of it."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 1800.0
+
+
+_HEAD_LIMIT = 256 * 1024
+_BODY_LIMIT = 256 * 1024 * 1024
+_UNREAD_LIMIT = 256 * 1024
+
+
+class Home(Protocol):
+    """Where a connection belongs: told when it is free again, and when it is lost."""
+
+    def take_back(self, connection: "Upstream", reusable: bool) -> None:
+        """An exchange is complete; its connection may carry another."""
+
+    def forget(self, connection: "Upstream") -> None:
+        """A connection is lost."""
+
+
+class Response:
+    """An answer on its way: `status` and `headers` are there, the body comes through `read` or `relay`."""
+
+    size = 0
+    status = 0
+    complete = False
+    reusable = False
+    error: Fault | None = None
+    done: "asyncio.Future[None] | None" = None
+    _feed: Callable[[bytes], None] | None = None
+
+    def __init__(self, connection: "Upstream") -> None:
+        self._connection: Upstream | None = connection
+        self._unread: list[bytes] = []
+        self.headers: dict[bytes, bytes] = {}
+        self.head: asyncio.Future[None] = connection.loop.create_future()
+
+    async def read(self) -> bytes:
+        """The whole body. Errors: Fault when the connection fails first."""
+        await self._wait()
+        pieces = self._unread
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def relay(self, feed: Callable[[bytes], None]) -> None:
+        """Hand each piece to `feed` as it arrives, until the end. Errors: Fault when the connection fails; whatever `feed` raises."""
+        pieces, self._unread = self._unread, []
+        for piece in pieces:
+            feed(piece)
+        self._feed = feed
+        self.resume()
+        await self._wait()
+
+    async def _wait(self) -> None:
+        if not self.complete and self._connection is not None:
+            self._connection.resume()
+            self.done = self._connection.loop.create_future()
+            await self.done
+        if self.error is not None:
+            raise self.error
+
+    def pause(self) -> None:
+        """Stop reading from the upstream until `resume`."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def close(self) -> None:
+        """Give the answer up: its connection is closed at once, unless the answer is complete already."""
+        if self._connection is not None and not self.complete:
+            self._connection.abort()
+
+    # the connection's side
+
+    def take(self, data: bytes) -> None:
+        """A piece of the body has arrived."""
+        self.size += len(data)
+        if self._feed is not None:
+            try:
+                self._feed(data)
+            except Exception as error:  # the reader's failure must reach the reader, not die in the parser
+                self.fail(error if isinstance(error, Fault) else Fault("internal", f"The stream could not be processed: {error!r}"))
+                if self._connection is not None:
+                    self._connection.abort()
+            return
+        self._unread.append(data)
+        if self.size > _BODY_LIMIT:
+            self.fail(Fault("upstream_garbled", f"The upstream's answer exceeds {_BODY_LIMIT} bytes."))
+        elif self.done is None and self.size > _UNREAD_LIMIT:
+            self.pause()
+
+    def finish(self) -> None:
+        """The body is complete."""
+        self.complete = True
+        self._connection = None
+        if self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, fault: Fault) -> None:
+        """The connection failed before the body was complete."""
+        if self.complete:
+            return
+        self.error = fault
+        self.complete = True
+        if not self.head.done():
+            self.head.set_exception(fault)
+        elif self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an upstream; carries one exchange at a time."""
+
+    def __init__(self, pool: Home, loop: asyncio.AbstractEventLoop) -> None:
+        self.pool = pool
+        self.loop = loop
+        self.transport: asyncio.Transport | None = None
+        self.response: Response | None = None
+        self.deadline = 0.0
+        self.idle_since = 0.0
+        self.used = 0
+        self._timeouts = Timeouts()
+        self._total_deadline = 0.0
+        # one parser for all answers of a connection: it starts anew after each message
+        self._parser = httptools.HttpResponseParser(self)
+        self.head_bytes = 0
+        self._until_eof = False
+        self._paused = False
+        self._lost = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent on this connection."""
+        return not self._lost and self.transport is not None and not self.transport.is_closing()
+
+    def request(self, data: bytes, timeouts: Timeouts) -> Response:
+        """Send a request's bytes; the answer's head is awaited through `Response.head`."""
+        assert self.transport is not None
+        now = self.loop.time()
+        self._timeouts = timeouts
+        self._total_deadline = now + timeouts.total_s
+        self.deadline = min(now + timeouts.first_byte_s, self._total_deadline)
+        self.head_bytes = 0
+        self._until_eof = False
+        self.used += 1
+        self.response = response = Response(self)
+        self.transport.write(data)
+        return response
+
+    def pause(self) -> None:
+        if not self._paused and self.transport is not None and not self._lost:
+            self._paused = True
+            self.deadline = self._total_deadline  # waiting for our own reader is not the upstream's silence
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._paused and self.transport is not None and not self._lost:
+            self._paused = False
+            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once, throwing away what was not sent."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def time_out(self) -> None:
+        """The deadline has passed."""
+        response = self.response
+        if response is not None:
+            if not response.status:
+                text = f"The upstream did not begin to answer within {self._timeouts.first_byte_s:g} s."
+            elif self.loop.time() >= self._total_deadline:
+                text = f"The upstream's answer was not complete within {self._timeouts.total_s:g} s."
+            else:
+                text = f"The upstream stopped sending for {self._timeouts.idle_s:g} s."
+            response.fail(Fault("upstream_timeout", text))
+        self.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        response = self.response
+        if response is None:
+            self.abort()  # nobody asked
+            return
+        if not self._paused:
+            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
+        if not response.status:
+            self.head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            response.fail(Fault("upstream_garbled", "The upstream tried to switch protocols."))
+            self.abort()
+        except httptools.HttpParserError as error:
+            response.fail(Fault("upstream_garbled", f"The upstream's answer is not valid HTTP: {error}."))
+            self.abort()
+        if not response.status and self.head_bytes > _HEAD_LIMIT:
+            response.fail(Fault("upstream_garbled", f"The upstream's headers exceed {_HEAD_LIMIT} bytes."))
+            self.abort()
+
+    def eof_received(self) -> None:
+        if self._until_eof and self.response is not None:
+            self._complete(reusable=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        response, self.response = self.response, None
+        self.pool.forget(self)
+        if response is not None:
+            where = "in the middle of its answer" if response.status else "before it answered"
+            response.fail(Fault("upstream_cut", f"The upstream closed the connection {where}."))
+
+    # httptools callbacks
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        response = self.response
+        if response is not None and not response.status:
+            key = name.lower()
+            known = response.headers.get(key)
+            response.headers[key] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        response, status = self.response, self._parser.get_status_code()
+        if response is None:
+            return
+        if status < 200:
+            response.headers.clear()
+            return
+        response.status = status
+        response.reusable = self._parser.should_keep_alive()
+        headers = response.headers
+        self._until_eof = b"content-length" not in headers and b"transfer-encoding" not in headers and status not in (204, 304)
+        if not response.head.done():
+            response.head.set_result(None)
+
+    def on_body(self, data: bytes) -> None:
+        if self.response is not None:
+            self.response.take(data)
+
+    def on_message_complete(self) -> None:
+        if self.response is not None and self.response.status:
+            self._complete(self.response.reusable)
+
+    def _complete(self, reusable: bool) -> None:
+        response, self.response = self.response, None
+        assert response is not None
+        if self._paused:
+            self.resume()
+        response.finish()
+        self.pool.take_back(self, reusable)
