@@ -7,7 +7,7 @@ import msgspec
 from shoal.core.money import Price, nano_from_pico
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Token counts. `input` includes cache reads and writes, `output` includes reasoning, as in OpenAI's usage object."""
 
     input: int | None = None

@@ -34,16 +34,17 @@ class Receipt(msgspec.Struct, frozen=True):
     provider: str | None
     attempts: list[ReceiptAttempt]
     cost_usd: msgspec.Raw
-    usage: dict[str, int]
+    usage: Usage
     overhead_ms: float
     first_byte_ms: float | None
     duration_ms: float
-    dropped: list[str] = []
-    warnings: list[str] = []
+    dropped: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 _encode = msgspec.json.Encoder().encode
 _NULL = msgspec.Raw(b"null")
+_UNPRICED = ("the price of this model is unknown",)
 
 
 def settle(call: Call, status: int, usage: Usage | None, error: str | None, ledger: Ledger, tally: Tally) -> tuple[str | None, bytes]:
@@ -105,7 +106,6 @@ def _waited_s(call: Call, now: float) -> float:
 
 def _receipt(call: Call, usage: Usage, cost: str | None, overhead_s: float, now: float) -> Receipt:
     deployment = call.deployment
-    counts = (("input", usage.input), ("output", usage.output), ("cache_read", usage.cache_read), ("reasoning", usage.reasoning))
     return Receipt(
         id=call.id,
         requested=call.request.model if call.request else None,
@@ -116,17 +116,17 @@ def _receipt(call: Call, usage: Usage, cost: str | None, overhead_s: float, now:
             for one in call.attempts
         ],
         cost_usd=_NULL if cost is None else msgspec.Raw(cost.encode()),
-        usage={name: count for name, count in counts if count is not None},
+        usage=usage,
         overhead_ms=_ms(overhead_s),
         first_byte_ms=None if call.first_byte_at is None else _ms(call.first_byte_at - call.started_at),
         duration_ms=_ms(now - call.started_at),
-        dropped=call.dropped.split(", ") if call.dropped else [],
-        warnings=["the price is unknown"] if cost is None and deployment is not None and deployment.price is None else [],
+        dropped=tuple(call.dropped.split(", ")) if call.dropped else (),
+        warnings=_UNPRICED if cost is None and deployment is not None and deployment.price is None else (),
     )
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1e6) / 1000
 
 
 def receipt_headers(call: Call, cost: str | None) -> list[tuple[bytes, bytes]]:
