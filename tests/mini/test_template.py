@@ -96,5 +96,14 @@ def test_far_too_long_is_refused_on_its_first_part():
         return TOKENIZER.encode(text)
 
     with pytest.raises(TooLong, match=r"^more than 4 tokens$"):
-        encode_pieces(encode, ["x" * 10_000_000], 4)
+        encode_pieces(encode, ["x" * 200], 4)
+    with pytest.raises(TooLong, match=r"^more than 1000 tokens$"):
+        encode_pieces(encode, ["y", "x" * 60_000], 1000)
     assert sum(seen) < 100_000
+    with pytest.raises(TooLong, match=r"^10000001 characters$"):
+        encode_pieces(encode, ["y", "x" * 10_000_000], 8192)
+    assert sum(seen) < 100_000
+
+
+def test_long_texts_of_few_tokens_fit():
+    assert encode_pieces(lambda text: [0] * -(-len(text) // 30), ["x" * 120], 4) == [0] * 4

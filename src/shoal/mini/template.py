@@ -21,6 +21,7 @@ from shoal.core.errors import Fault
 from shoal.mini.engine import Tokenizer
 
 _CHARACTERS_PER_TOKEN = 16  # more than any ordinary text has
+_MOST_CHARACTERS_PER_TOKEN = 64  # only blanks, and words that a vocabulary does not know, have more
 _STRETCH = 65_536
 
 Turn = dict[str, Any]
@@ -34,9 +35,12 @@ class TooLong(Exception):
 def encode_pieces(encode: Callable[[str], list[int]], pieces: Sequence[str], limit: int) -> list[int]:
     """Tokens of all pieces, one after the other. Raises TooLong above `limit`.
 
-    A text that is far too long is refused on its first part, so that nobody can keep a core busy with one.
+    A text that is far too long is refused on its first part, or on its size: tokenizers keep the interpreter to themselves while they work.
     """
-    if sum(map(len, pieces)) > _CHARACTERS_PER_TOKEN * limit:
+    size = sum(map(len, pieces))
+    if size > _MOST_CHARACTERS_PER_TOKEN * limit:
+        raise TooLong(f"{size} characters")
+    if size > _CHARACTERS_PER_TOKEN * limit:
         count = 0
         for piece in pieces:
             for start in range(0, len(piece), _STRETCH):
