@@ -25,7 +25,6 @@ _SILENT = frozenset({"user", "safety_identifier", "metadata", "store", "prompt_c
 _IDLE: dict[str, tuple[object, ...]] = {
     "service_tier": ("auto", "default"),
     "modalities": (["text"],),
-    "best_of": (1,),
 }
 
 T = TypeVar("T", bound="Request")
