@@ -109,16 +109,16 @@ class Terminal:
         command = [sys.executable, "-m", "shoal", "chat", "--url", script.url]
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
         os.close(slave)
-        self.seen = ""
+        self.seen = b""
 
     def wait_for(self, text: str) -> str:
         """What was shown up to `text`, which is taken away."""
         deadline = time.monotonic() + PATIENCE_S
-        while text not in self.seen:
+        while text.encode() not in self.seen:
             assert select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))[0], f"no {text!r} in {self.seen!r}"
-            self.seen += os.read(self.master, 4096).decode("utf-8", "replace")
-        before, _, self.seen = self.seen.partition(text)
-        return before
+            self.seen += os.read(self.master, 4096)
+        before, _, self.seen = self.seen.partition(text.encode())
+        return before.decode()
 
     def type(self, line: str) -> None:
         """A line and Enter."""
@@ -147,6 +147,7 @@ def test_a_conversation_at_the_terminal(script: Any, tmp_path: Path) -> None:
         assert script.hung_up.wait(PATIENCE_S)
         terminal.wait_for("›")
         terminal.process.send_signal(signal.SIGINT)  # ... but at the prompt does not end the program
+        os.write(terminal.master, b" ")  # a signal that comes just before readline waits is seen with the next key
         terminal.wait_for("to leave")
         terminal.type("/model llama")
         terminal.wait_for("now talking to llama")

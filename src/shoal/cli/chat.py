@@ -26,7 +26,7 @@ def chat(
     system: str | None = typer.Option(None, "--system", "-s", help="The system prompt."),
     url: str = typer.Option("http://127.0.0.1:8400", envvar="SHOAL_URL", help="The server."),
     key: str | None = typer.Option(None, envvar="SHOAL_API_KEY", help="The key; by default this machine's own.", show_default=False),
-    max_tokens: int | None = typer.Option(None, min=1, help="The longest answer, in tokens."),
+    max_tokens: int | None = typer.Option(None, min=1, help="The longest answer, in tokens; 1024 for this machine's own model."),
     temperature: float | None = typer.Option(None, min=0, max=2, help="0 always chooses the likeliest word."),
     as_json: bool = typer.Option(False, "--json", help="With one question: print the whole answer as JSON."),
 ) -> None:
@@ -65,7 +65,8 @@ class Conversation:
     def body(self) -> dict[str, Any]:
         """The request for the next answer."""
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return {"model": self.model, "messages": [*system, *self.turns], **self.sampling}
+        bounded = {"max_tokens": 1024} if self.model.startswith("minnow") else {}  # a small model may not find an end
+        return {"model": self.model, "messages": [*system, *self.turns], **bounded, **self.sampling}
 
     def ask(self, question: str) -> Generator[str, None, None]:
         """Stream the answer's text."""
