@@ -10,21 +10,21 @@ from shoal.core.ports import Ledger
 from shoal.core.usage import Usage
 from shoal.gateway.call import Call
 from shoal.gateway.settle import receipt_headers, settle
-from shoal.net.exchange import JSON
 from shoal.net.upstream import Response
 from shoal.telemetry.tally import Tally
 from shoal.wire import openai_chat
 
-_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
-_NO_CACHE = (b"cache-control", b"no-cache")
+_JSON = b"content-type: application/json\r\n"
+_EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 
 
 async def bring(call: Call, response: Response, ledger: Ledger, tally: Tally) -> None:
     """Answer the caller with what the upstream says. Errors: Fault, for an error answer, or one that breaks."""
-    call.dropped = response.headers.get(b"x-minnow-dropped", b"").decode("latin-1")
+    assert call.request is not None and call.deployment is not None
+    if call.deployment.local:
+        call.dropped = response.headers.get(b"x-minnow-dropped", b"").decode("latin-1")
     if response.status != 200:
         raise openai_chat.fault(response.status, response.headers, await _read(call, response))
-    assert call.request is not None
     if call.request.stream:
         if not response.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
@@ -52,7 +52,7 @@ async def _whole(call: Call, response: Response, ledger: Ledger, tally: Tally) -
         return cost, receipt
 
     out = openai_chat.complete(body, close)
-    call.exchange.answer(200, [JSON, *receipt_headers(call, cost)], out)
+    call.exchange.answer(200, _JSON + receipt_headers(call, cost), out)
 
 
 class _Relay:
@@ -88,6 +88,6 @@ class _Relay:
     def _begin(self) -> None:
         if not self.exchange.response_started:
             self.call.first_byte_at = time.perf_counter()
-            self.exchange.start(200, [_EVENT_STREAM, _NO_CACHE, *receipt_headers(self.call, None)])
+            self.exchange.start(200, _EVENT_STREAM + receipt_headers(self.call, None))
             if self.exchange.paused:
                 self.response.pause()

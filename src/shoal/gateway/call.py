@@ -18,8 +18,8 @@ def request_id(now_s: float) -> str:
     """`req_` and 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 80 random bits from the system."""
     global _randomness
     if len(_randomness) < _ID_BYTES:
-        _randomness = os.urandom(_ID_BYTES * 512)  # one system call for many ids
-    drawn, _randomness = _randomness[-_ID_BYTES:], _randomness[:-_ID_BYTES]
+        _randomness = os.urandom(_ID_BYTES * 32)  # one system call for many ids
+    drawn, _randomness = _randomness[:_ID_BYTES], _randomness[_ID_BYTES:]
     return f"req_{int(now_s * 1000):012x}{drawn.hex()}"
 
 

@@ -117,6 +117,8 @@ def _require_method(exchange: Exchange, method: bytes) -> None:
 
 def _require_json(exchange: Exchange) -> None:
     given = exchange.headers.get(b"content-type")
+    if given == b"application/json" and b"content-encoding" not in exchange.headers:
+        return
     if given is not None and given.partition(b";")[0].strip().lower() not in _JSON_TYPES:
         shown = given[:100].decode("latin-1")
         raise Fault("unsupported_media_type", f"The content type {shown!r} is not supported; send 'Content-Type: application/json'.")

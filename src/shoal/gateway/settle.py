@@ -1,11 +1,13 @@
 """The end of every request: what it used and cost, the receipt that says so, and the entry in the ledger. Once, whatever happened."""
 
+import functools
 import time
 
 import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.ledger import Entry
+from shoal.core.models import Deployment
 from shoal.core.money import usd_text
 from shoal.core.ports import Ledger
 from shoal.core.usage import Usage, charge
@@ -129,26 +131,27 @@ def _ms(seconds: float) -> float:
     return int(seconds * 1e6) / 1000
 
 
-def receipt_headers(call: Call, cost: str | None) -> list[tuple[bytes, bytes]]:
-    """The receipt as far as it is known when headers leave."""
+def receipt_headers(call: Call, cost: str | None) -> bytes:
+    """The receipt as far as it is known when headers leave, as header lines."""
     deployment = call.deployment
-    now = time.perf_counter()
-    out = [(b"x-request-id", call.id.encode()), (b"x-shoal-attempts", b"%d" % len(call.attempts))]
-    if deployment is not None:
-        out.append((b"x-shoal-model", _header(deployment.model)))
-        out.append((b"x-shoal-provider", _header(deployment.provider)))
-    if cost is not None:
-        out.append((b"x-shoal-cost-usd", cost.encode()))
-    overhead_s = max(0.0, (call.first_byte_at or now) - call.started_at - call.waited_s)
-    out.append((b"x-shoal-overhead-ms", b"%.3f" % (overhead_s * 1000)))
-    return out
+    overhead_s = (call.first_byte_at or time.perf_counter()) - call.started_at - call.waited_s
+    return b"x-request-id: %b\r\nx-shoal-attempts: %d\r\nx-shoal-overhead-ms: %.3f\r\n%b%b" % (
+        call.id.encode(),
+        len(call.attempts),
+        max(0.0, overhead_s * 1000),
+        b"" if deployment is None else _deployment_headers(deployment),
+        b"" if cost is None else b"x-shoal-cost-usd: %b\r\n" % cost.encode(),
+    )
 
 
-def _header(value: str) -> bytes:
+@functools.lru_cache(maxsize=4096)
+def _deployment_headers(deployment: Deployment) -> bytes:
+    return f"x-shoal-model: {_visible(deployment.model)}\r\nx-shoal-provider: {_visible(deployment.provider)}\r\n".encode()
+
+
+def _visible(value: str) -> str:
     """A name as a header value: what HTTP does not allow there is percent-encoded."""
-    if value.isascii() and value.isprintable():
-        return value.encode()
-    return "".join(one if " " < one <= "~" else "".join(f"%{byte:02X}" for byte in one.encode()) for one in value).encode()
+    return "".join(one if " " < one <= "~" else "".join(f"%{byte:02X}" for byte in one.encode()) for one in value)
 
 
 def settle_failure(call: Call, fault: Fault, ledger: Ledger, tally: Tally) -> None:
@@ -163,6 +166,10 @@ def settle_failure(call: Call, fault: Fault, ledger: Ledger, tally: Tally) -> No
             fault = unwritten
     body = b'{"error":%b,"shoal":%b}' % (_encode(fault.error()), receipt)
     if not exchange.response_started:
-        exchange.answer(fault.status, [JSON, *fault_headers(fault), *receipt_headers(call, None)], body)
+        exchange.answer(fault.status, _fault_lines(fault) + receipt_headers(call, None), body)
     elif not exchange.response_complete:
         exchange.end(openai_chat.error_event(body))
+
+
+def _fault_lines(fault: Fault) -> bytes:
+    return b"".join(b"%b: %b\r\n" % field for field in (JSON, *fault_headers(fault)))

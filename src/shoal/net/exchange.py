@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from shoal.core.errors import Fault
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Iterable[tuple[bytes, bytes]] | bytes
+"""Names and values, or header lines that are ready to be sent: each ends in CRLF."""
 
 JSON = (b"content-type", b"application/json")
 _STATUS_LINE = {
@@ -119,14 +120,14 @@ class Exchange:
                 self._write(b"0\r\n\r\n")
         self._finish()
 
-    def refuse(self, fault: Fault, extra: Headers = ()) -> None:
+    def refuse(self, fault: Fault) -> None:
         """Answer with a fault in OpenAI's shape; an answer that has begun is cut off, so that the caller cannot take it for whole."""
         if self.response_complete:
             return
         if self.response_started:
             self.abort()
             return
-        self.answer(fault.status, [JSON, *fault_headers(fault), *extra], fault.body())
+        self.answer(fault.status, [JSON, *fault_headers(fault)], fault.body())
 
     def abort(self) -> None:
         """Cut the connection: the protocol's only way to say that a begun answer will not be completed."""
@@ -140,8 +141,11 @@ class Exchange:
         out = [_STATUS_LINE[status], self._line.common_headers()]
         if not self.keep_alive:
             out.append(b"connection: close\r\n")
-        for name, value in headers:
-            out += (name, b": ", value, b"\r\n")
+        if isinstance(headers, bytes):
+            out.append(headers)
+        else:
+            for name, value in headers:
+                out += (name, b": ", value, b"\r\n")
         return out
 
     def _write(self, data: bytes) -> None:

@@ -173,21 +173,23 @@ class Connection(HttpToolsProtocol):
         if not self.door.takes(path):
             self._hand_to_app()
             return
-        headers = dict(self.headers)
-        exchange = Exchange(self, self.parser.get_method(), path, query, headers, self._peer, time.perf_counter())
-        version = self.parser.get_http_version()
-        if version == "1.0":
+        headers, parser = dict(self.headers), self.parser
+        exchange = Exchange(self, parser.get_method(), path, query, headers, self._peer, time.perf_counter())
+        if self.draining or not parser.should_keep_alive():
+            exchange.keep_alive = False
+        if parser.get_http_version() == "1.0":
             headers[b":version"] = b"1.0"
-        exchange.keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self.draining
-        exchange.expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+            exchange.keep_alive = False
+        if b"expect" in headers:
+            exchange.expects_continue = headers[b"expect"].lower() == b"100-continue"
         previous, self.cycle = self.cycle, exchange
-        exchange.turn = previous is None or previous.response_complete
-        if not exchange.turn:
+        if previous is None or previous.response_complete:
+            exchange.turn = True
+            self.deadline = self.loop.time() + self.limits.body_timeout_s
+        else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
-        else:
-            self.deadline = self.loop.time() + self.limits.body_timeout_s
-        self._judge(exchange, int(headers.get(b"content-length", b"0") or b"0"))
+        self._judge(exchange, int(headers.get(b"content-length") or 0))
 
     def _judge(self, exchange: Exchange, length: int) -> None:
         """Admit or refuse on the headers alone; ask for the body where the caller waits for that."""
@@ -276,7 +278,6 @@ class Connection(HttpToolsProtocol):
             return
         exchange.task = task = self.loop.create_task(self._serve(exchange))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -293,6 +294,8 @@ class Connection(HttpToolsProtocol):
             if not exchange.response_complete and not exchange.disconnected:
                 log.error("a request was left without an answer: %s", exchange.path)
                 exchange.refuse(Fault("internal", "The server left this request without an answer; it was logged. Try again."))
+        finally:
+            self.tasks.discard(exchange.task)  # type: ignore[arg-type]  # cheaper than a callback of the task
 
     def answered(self, exchange: Exchange) -> None:
         """An exchange has its whole answer: on to the next request, or close."""

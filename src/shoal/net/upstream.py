@@ -52,8 +52,17 @@ class Response:
     def __init__(self, connection: "Upstream") -> None:
         self._connection: Upstream | None = connection
         self._unread: list[bytes] = []
-        self.headers: dict[bytes, bytes] = {}
+        self.fields: list[tuple[bytes, bytes]] = []
         self.head: asyncio.Future[None] = connection.loop.create_future()
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """The answer's headers by lower-case name; made when asked for, since most answers are never asked."""
+        out: dict[bytes, bytes] = {}
+        for name, value in self.fields:
+            key = name.lower()
+            out[key] = out[key] + b", " + value if key in out else value
+        return out
 
     async def read(self) -> bytes:
         """The whole body. Errors: Fault when the connection fails first."""
@@ -243,21 +252,20 @@ class Upstream(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self.response
         if response is not None and not response.status:
-            key = name.lower()
-            known = response.headers.get(key)
-            response.headers[key] = value if known is None else known + b", " + value
+            response.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         response, status = self.response, self._parser.get_status_code()
         if response is None:
             return
         if status < 200:
-            response.headers.clear()
+            response.fields.clear()
             return
         response.status = status
         response.reusable = self._parser.should_keep_alive()
-        headers = response.headers
-        self._until_eof = b"content-length" not in headers and b"transfer-encoding" not in headers and status not in (204, 304)
+        if not response.reusable:  # a parser that would keep the connection knows where the body ends
+            headers = response.headers
+            self._until_eof = b"content-length" not in headers and b"transfer-encoding" not in headers and status not in (204, 304)
         if not response.head.done():
             response.head.set_result(None)
 

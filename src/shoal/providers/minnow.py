@@ -84,6 +84,7 @@ class Minnow:
                 model=model.id,
                 provider=PROVIDER,
                 upstream_model=model.id,
+                local=True,
                 price=price_of(
                     self._usd_per_hour,
                     model.decode_tokens_per_s or health.decode_tokens_per_s,

@@ -118,7 +118,7 @@ def complete(body: bytes, settle: Settle) -> bytes:
         seen = _answer.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
-    if bytes(seen.error) != b"null":
+    if seen.error is not _ABSENT and bytes(seen.error) != b"null":
         raise _fault_within(body)
     raw = bytes(seen.usage)
     cost, receipt = settle(None if raw == b"null" else read_usage(raw))
@@ -128,6 +128,12 @@ def complete(body: bytes, settle: Settle) -> bytes:
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
     """`cost` into the usage object, the receipt to the end; both only by cutting the bytes, never by writing them anew."""
     end = body.rindex(b"}")
+    at = body.rfind(b'"usage":', 0, end) + 8
+    if (
+        at > 8 and body.startswith(raw_usage, at) and len(raw_usage) > 2 and body.find(b'"usage":') == at - 8
+    ):  # as nearly everybody writes it
+        brace = at + len(raw_usage) - 1
+        return b"".join((body[:brace], b',"cost":', (cost or "null").encode(), body[brace:end], b',"shoal":', receipt, body[end:]))
     tail = b',"shoal":%b%b' % (receipt, body[end:])
     if not raw_usage.endswith(b"}") or len(raw_usage) == 2:
         return body[:end] + tail
