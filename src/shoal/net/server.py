@@ -295,7 +295,7 @@ class Connection(HttpToolsProtocol):
                 log.error("a request was left without an answer: %s", exchange.path)
                 exchange.refuse(Fault("internal", "The server left this request without an answer; it was logged. Try again."))
         finally:
-            self.tasks.discard(exchange.task)  # type: ignore[arg-type]  # cheaper than a callback of the task
+            self.tasks.discard(exchange.task)  # cheaper than a callback of the task
 
     def answered(self, exchange: Exchange) -> None:
         """An exchange has its whole answer: on to the next request, or close."""

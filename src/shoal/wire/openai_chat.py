@@ -129,13 +129,13 @@ def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> 
     """`cost` into the usage object, the receipt to the end; both only by cutting the bytes, never by writing them anew."""
     end = body.rindex(b"}")
     at = body.rfind(b'"usage":', 0, end) + 8
-    if (
-        at > 8 and body.startswith(raw_usage, at) and len(raw_usage) > 2 and body.find(b'"usage":') == at - 8
-    ):  # as nearly everybody writes it
+    is_object = raw_usage.endswith(b"}") and len(raw_usage) > 2
+    # nearly everybody writes the object once, and without spaces
+    if is_object and at > 8 and body.startswith(raw_usage, at) and body.find(b'"usage":') == at - 8:
         brace = at + len(raw_usage) - 1
         return b"".join((body[:brace], b',"cost":', (cost or "null").encode(), body[brace:end], b',"shoal":', receipt, body[end:]))
     tail = b',"shoal":%b%b' % (receipt, body[end:])
-    if not raw_usage.endswith(b"}") or len(raw_usage) == 2:
+    if not is_object:
         return body[:end] + tail
     mark = b',"cost":%b}' % (cost or "null").encode()
     for brace in _places(body, raw_usage, end):
