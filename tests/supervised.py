@@ -45,12 +45,13 @@ def play(name: str, fd: int) -> None:
         sys.exit(f"{name}: no such weights")
     stop = threading.Event()
 
-    def on_term(*_: object) -> None:
-        say(name, "told")
+    def on_signal(number: int, _: object) -> None:
+        say(name, "told" if number == signal.SIGTERM else "interrupted")
         if not name.startswith("stubborn"):
             stop.set()
 
-    signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
     say(name, os.getpid())
     tell_ready()
     listener = socket.socket(fileno=fd)

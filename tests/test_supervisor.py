@@ -89,6 +89,13 @@ def test_workers_drain_before_the_mini_is_told(tree: Tree) -> None:
     assert tree.parent.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.parametrize("tree", [["worker", "mini"]], indirect=True)
+def test_an_interrupt_reaches_the_workers_as_one(tree: Tree) -> None:
+    tree.lines(3)
+    tree.parent.send_signal(signal.SIGINT)
+    assert tree.rest() == ["worker interrupted", "worker done", "mini told", "mini done"]
+
+
 @pytest.mark.parametrize("tree", [["worker1", "worker2"]], indirect=True)
 def test_ready_is_announced_once_and_a_restart_announces_nothing(tree: Tree) -> None:
     said = tree.lines(3)

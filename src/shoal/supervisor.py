@@ -1,8 +1,8 @@
 """The parent process: keeps the gateway's workers and the mini alive, and stops them in order.
 
 Guarantees: a child that exits is started again after 0.1 s, doubling to 5 s, and 0.1 s again once one has lived for 30 s; a child
-learns of the parent's death, however sudden, by end of file on its standard input; SIGTERM lets the workers drain for `grace_s`
-before the children marked `last` are stopped; a second signal kills at once. Standard library only, one thread, no polling.
+learns of the parent's death, however sudden, by end of file on its standard input; SIGTERM or SIGINT is passed on to the workers, which
+have `grace_s` to end before the children marked `last` are stopped; a second signal kills at once. Standard library only, one thread, no polling.
 """
 
 import errno
@@ -77,6 +77,7 @@ class Supervisor:
     _selector: selectors.BaseSelector = field(init=False)
     _stopping: list[_Slot] | None = None  # the group being stopped now
     _kill_at: float | None = None
+    _told: signal.Signals = signal.SIGTERM  # what the workers are told: Ctrl-C is in more of a hurry
     _status: int = 0
 
     def run(self) -> int:
@@ -190,7 +191,7 @@ class Supervisor:
         self._stopping = [slot for slot in self._slots if slot.child.last is last and slot.process is not None]
         self._kill_at = time.monotonic() + (LAST_GRACE_S if last else self.grace_s)
         for slot in self._stopping:
-            _signal(slot, signal.SIGTERM)
+            _signal(slot, signal.SIGTERM if last else self._told)
 
     def _advance_stop(self) -> None:
         if self._stopping is None:
@@ -241,8 +242,11 @@ class Supervisor:
 
     def _on_signals(self, numbers: bytes) -> None:
         for number in numbers:
-            if number != signal.SIGCHLD:
-                self.stop()
+            if number == signal.SIGCHLD:
+                continue
+            if number == signal.SIGINT:
+                self._told = signal.SIGINT
+            self.stop()
 
 
 def _describe(code: int) -> str:
