@@ -20,8 +20,10 @@ import openvino_genai
 
 from shoal.mini.card import Card, Speed
 from shoal.mini.engine import Capabilities, Finish, Full, Piece, Sampling, Tokenizer
+from shoal.mini.grammar import write_grammar
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import TokenTable
+from shoal.mini.watch import JsonWatch
 
 MODEL_DIRECTORY = "openvino"
 SLOTS = 64
@@ -41,6 +43,7 @@ class OpenVinoRun:
     def __init__(self, engine: "OpenVinoEngine", prompt: Sequence[int], sampling: Sampling, sink: Callable[[Piece], None]) -> None:
         self.engine, self.prompt, self.sampling, self.sink = engine, prompt, sampling, sink
         self.handle: Any = None
+        self.watch: JsonWatch | None = None
         self.done = False
 
     def cancel(self) -> None:
@@ -63,7 +66,7 @@ class OpenVinoEngine:
 
     def __init__(self, directory: Path, card: Card, threads: int, on_broken: Callable[[str], None], speed: Speed | None = None) -> None:
         """Load the model (some seconds, blocking). `on_broken` is called from the engine's thread with the reason, once."""
-        self.capabilities = Capabilities(context_tokens=card.context_tokens, chosen_logprobs=True)
+        self.capabilities = Capabilities(context_tokens=card.context_tokens, chosen_logprobs=True, json_schema=True)
         self.chat_template = card.chat_template
         self.named_tokens: Mapping[str, str] = {"bos_token": card.bos_token, "eos_token": card.eos_token}
         self.tokenizer: Tokenizer = TokenTable(directory / TOKENIZER_FILE)
@@ -71,6 +74,7 @@ class OpenVinoEngine:
         self._pipeline = open_pipeline(directory / MODEL_DIRECTORY, threads)
         self._on_broken = on_broken
         self._tokens_per_s = speed.decode_tokens_per_s if speed else 100.0
+        self._broken: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._live: dict[OpenVinoRun, None] = {}
         self._commands: queue.SimpleQueue[tuple[str, OpenVinoRun | None]] = queue.SimpleQueue()
@@ -92,7 +96,8 @@ class OpenVinoEngine:
         return max(0, len(self._live) - SLOTS)
 
     def check(self, json_schema: str) -> None:
-        """See engine.Engine."""
+        """Raise engine.BadGrammar unless every answer can be held to the schema; the grammar is kept for `submit`."""
+        write_grammar(json_schema)
 
     def submit(self, prompt: Sequence[int], sampling: Sampling, sink: Callable[[Piece], None]) -> OpenVinoRun:
         """Queue one run; call it on the event loop. Raises engine.Full."""
@@ -101,7 +106,10 @@ class OpenVinoEngine:
         self._loop = asyncio.get_running_loop()
         run = OpenVinoRun(self, prompt, sampling, sink)
         self._live[run] = None
-        self._commands.put(("add", run))
+        if self._broken is not None:
+            self._loop.call_soon(run.deliver, Piece(finish="error", error=self._broken))
+        else:
+            self._commands.put(("add", run))
         return run
 
     def cancel(self, run: OpenVinoRun) -> None:
@@ -134,7 +142,7 @@ class OpenVinoEngine:
                 self._hand_over(self._collect(runs))
         except Exception as error:  # supervised: whatever the library threw, nothing in it can be trusted now
             _log.exception("the engine broke")
-            reason = f"the engine failed: {error}"
+            self._broken = reason = f"the engine failed: {error}"
             self._hand_over([(run, Piece(finish="error", error=reason)) for run in list(self._live)])
             self._on_broken(reason)
         finally:
@@ -160,6 +168,8 @@ class OpenVinoEngine:
             return
         ids = openvino.Tensor(np.array([run.prompt], dtype=np.int64))
         self._next_id += 1
+        if run.sampling.json_schema is not None:
+            run.watch = JsonWatch(run.sampling.json_schema, self.tokenizer.decode_bytes)
         run.handle = self._pipeline.add_request(self._next_id, ids, self._configure(run.sampling))
         runs[run] = None
 
@@ -177,6 +187,9 @@ class OpenVinoEngine:
             config.temperature = sampling.temperature
             config.top_p = sampling.top_p
             config.rng_seed = (time.time_ns() if sampling.seed is None else sampling.seed) % 2**63
+        if sampling.json_schema is not None:
+            grammar = write_grammar(sampling.json_schema)
+            config.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
         return config
 
     def _collect(self, runs: dict[OpenVinoRun, None]) -> list[tuple[OpenVinoRun, Piece]]:
@@ -199,12 +212,15 @@ class OpenVinoEngine:
             pieces.append((run, self._shape(run, tokens, logprobs, finish)))
             if pieces[-1][1].finish is not None:
                 del runs[run]
+                run.handle.cancel()  # the watch may have ended it before the engine did
         return pieces
 
     def _shape(self, run: OpenVinoRun, tokens: list[int], logprobs: list[float], finish: Any) -> Piece:
         if finish == _Finish.STOP and tokens and tokens[-1] in self._stop_tokens:
             tokens, logprobs = tokens[:-1], logprobs[:-1]
         reason: Finish | None = "stop" if finish == _Finish.STOP else "length" if finish == _Finish.LENGTH else None
+        if run.watch is not None and (not run.watch.feed(tokens) or (reason == "stop" and not run.watch.is_valid())):
+            reason = "length"
         return Piece(tokens, logprobs if run.sampling.logprobs else (), reason)
 
     def _hand_over(self, pieces: list[tuple[OpenVinoRun, Piece]]) -> None:
