@@ -1,8 +1,8 @@
 """The parent process: keeps the gateway's workers and the mini alive, and stops them in order.
 
 Guarantees: a child that exits is started again after 0.1 s, doubling to 5 s, and 0.1 s again once one has lived for 30 s; a child
-learns of the parent's death, however sudden, by end of file on its standard input; SIGTERM or SIGINT is passed on to the workers, which have
-`grace_s` to end before the children marked `last` are stopped; a second signal kills at once. One thread, no polling.
+learns of the parent's death, however sudden, by end of file on its standard input; SIGTERM or SIGINT is passed on to the workers, which
+have `grace_s` to end before the children marked `last` are stopped; a second signal kills at once. One thread, no polling.
 """
 
 import errno
