@@ -58,15 +58,17 @@ class Pool:
         return None
 
     async def _open(self, timeouts: Timeouts) -> Upstream:
-        if len(self.busy) + len(self.idle) + self._opening >= self.size:
+        while len(self.busy) + len(self.idle) + self._opening >= self.size:
             await self._await_place(timeouts)
             reused = self._reuse()
             if reused is not None:
                 return reused
         self._opening += 1
+        connection = None
         try:
             async with asyncio.timeout(timeouts.connect_s):
-                return await connect(self, self.target, self.loop)
+                connection = await connect(self, self.target, self.loop)
+                return connection
         except TimeoutError:
             raise Fault("upstream_unreachable", f"No connection to {self.target.authority} within {timeouts.connect_s:g} s.") from None
         except ssl.SSLError as error:
@@ -75,6 +77,8 @@ class Pool:
             raise Fault("upstream_unreachable", f"Cannot connect to {self.target.authority}: {error.strerror or error}.") from None
         finally:
             self._opening -= 1
+            if connection is None:  # whoever waits for a place may try in its stead
+                self._admit_next()
 
     async def _await_place(self, timeouts: Timeouts) -> None:
         place = self.loop.create_future()
@@ -84,6 +88,10 @@ class Pool:
                 await place
         except TimeoutError:
             raise Fault("overloaded", f"All {self.size} connections to {self.target.authority} are busy.", retry_after_s=1) from None
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():  # given a place in the moment of leaving
+                self._admit_next()
+            raise
         finally:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(place)

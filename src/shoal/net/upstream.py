@@ -66,22 +66,22 @@ class Response:
 
     async def read(self) -> bytes:
         """The whole body. Errors: Fault when the connection fails first."""
+        self.resume()
         await self._wait()
         pieces = self._unread
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def relay(self, feed: Callable[[bytes], None]) -> None:
         """Hand each piece to `feed` as it arrives, until the end. Errors: Fault when the connection fails; whatever `feed` raises."""
+        self.resume()  # first, since `feed` may pause again
         pieces, self._unread = self._unread, []
         for piece in pieces:
             feed(piece)
         self._feed = feed
-        self.resume()
         await self._wait()
 
     async def _wait(self) -> None:
         if not self.complete and self._connection is not None:
-            self._connection.resume()
             self.done = self._connection.loop.create_future()
             await self.done
         if self.error is not None:
@@ -106,20 +106,25 @@ class Response:
 
     def take(self, data: bytes) -> None:
         """A piece of the body has arrived."""
+        if self.complete:
+            return  # what follows a failure in the same read
         self.size += len(data)
         if self._feed is not None:
             try:
                 self._feed(data)
             except Exception as error:  # the reader's failure must reach the reader, not die in the parser
-                self.fail(error if isinstance(error, Fault) else Fault("internal", f"The stream could not be processed: {error!r}"))
-                if self._connection is not None:
-                    self._connection.abort()
+                self._give_up(error if isinstance(error, Fault) else Fault("internal", f"The stream could not be processed: {error!r}"))
             return
         self._unread.append(data)
         if self.size > _BODY_LIMIT:
-            self.fail(Fault("upstream_garbled", f"The upstream's answer exceeds {_BODY_LIMIT} bytes."))
+            self._give_up(Fault("upstream_garbled", f"The upstream's answer exceeds {_BODY_LIMIT} bytes."))
         elif self.done is None and self.size > _UNREAD_LIMIT:
             self.pause()
+
+    def _give_up(self, fault: Fault) -> None:
+        self.fail(fault)
+        if self._connection is not None:
+            self._connection.abort()
 
     def finish(self) -> None:
         """The body is complete."""
@@ -248,6 +253,10 @@ class Upstream(asyncio.Protocol):
             response.fail(Fault("upstream_cut", f"The upstream closed the connection {where}."))
 
     # httptools callbacks
+
+    def on_message_begin(self) -> None:
+        if self.response is None:
+            self.abort()  # more than was asked for: it must not be taken for the answer to the next request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self.response
