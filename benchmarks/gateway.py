@@ -56,6 +56,8 @@ def load(name: str, gateway: Gateway, connections: int, seconds: float, director
             gateway.process.suspend()
     if result["failed"]:
         raise Trouble(f"{name}: {result['failed']} of {result['requests']} requests failed; see {gateway.process.log}")
+    if not result["requests"]:
+        raise Trouble(f"{name} answered nothing within {seconds:g} s; give it longer rounds (--seconds), or leave it out (--only)")
     return result
 
 
@@ -181,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     options.warm_s, options.latency_s, options.rest_s = 2, 2, 5
     if options.quick:
-        options.rounds, options.seconds, options.latency_rounds, options.warm_s, options.latency_s, options.rest_s = 1, 1, 1, 1, 1, 1
+        options.rounds, options.seconds, options.latency_rounds, options.warm_s, options.latency_s, options.rest_s = 1, 2, 1, 2, 2, 1
         options.requests = min(options.requests, 3000)
     machine = report.introduce("Gateway", options.markdown)
     with harness.workplace() as (directory, started):

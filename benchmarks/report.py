@@ -92,7 +92,9 @@ class Verdict:
 
 def save(name: str, machine: dict[str, object], result: dict[str, object], verdict: Verdict) -> Path:
     """Write the record build/bench/NAME.json and answer its path."""
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.strip()
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT, check=False
+    ).stdout.strip()
     record = {
         "benchmark": name,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
