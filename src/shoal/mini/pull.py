@@ -157,11 +157,11 @@ def fetch_hub(name: HubName, target: Path, progress: Progress) -> Path | None:
 
     Returns the GGUF's path, or None where the repository holds an OpenVINO model, which then lies in `target`/openvino.
     """
-    import httpx  # here, because the built-in weights need neither
+    import httpx2  # here, because the built-in weights need neither
     from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
     try:
-        files = HfApi().list_repo_files(name.repo)
+        files = [file.rfilename for file in HfApi().model_info(name.repo, timeout=20).siblings or ()]
         wanted = name.file or choose_file(files)
         if wanted is None and "openvino_model.xml" in files:
             progress("downloading", 0, len(files))
@@ -176,7 +176,7 @@ def fetch_hub(name: HubName, target: Path, progress: Progress) -> Path | None:
         raise PullFailed(
             f"the model hub has no repository {name.repo}, or it is private: set HF_TOKEN to a token that may read it"
         ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
         endpoint = os.environ.get("HF_ENDPOINT", "the default one")
         raise PullFailed(
             f"could not fetch {name.repo} from the model hub ({endpoint}; HF_ENDPOINT sets another): {_first_line(error)}"
