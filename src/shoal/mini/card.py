@@ -40,7 +40,7 @@ class Speed(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What to make: a model's name, where it came from, and the GGUF to start from (relative to the directory)."""
+    """What to make: a model's name, where it came from, and the GGUF to start from, in the directory ("": it is in OpenVINO's form)."""
 
     name: str
     source: str

@@ -4,16 +4,19 @@
 {"error": ...} line if the weights cannot be used.
 """
 
+import json
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
+import openvino_genai
+from gguf import GGMLQuantizationType, GGUFReader
 
 from shoal.mini.card import JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, write_card
-from shoal.mini.gguf import BadGguf, open_gguf, read_fields, widen
+from shoal.mini.gguf import BadGguf, Fields, open_gguf, read_fields, rewrite
+from shoal.mini.openvino import MODEL_DIRECTORY, choose_precision, measure_decode, measure_prefill, open_pipeline
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import UnknownTokenizer, build_tokenizer, find_stop_tokens
 
@@ -28,26 +31,28 @@ def _say(stage: str, done: int, total: int) -> None:
 
 
 def convert(directory: Path, threads: int) -> None:
-    """Make DIRECTORY/{model.gguf,tokenizer.json,openvino/,model.json,speed.json}; steps already done are not repeated."""
+    """Make DIRECTORY/{model.gguf,tokenizer.json,openvino/,model.json,speed.json}."""
     job = msgspec.json.decode((directory / JOB_FILE).read_bytes(), type=Job)
-    fields = read_fields(open_gguf(directory / job.gguf))
-    _say("converting", 0, 0)
-    build_tokenizer(fields).save(str(directory / TOKENIZER_FILE))
-    target = directory / GGUF_FILE
-    if not target.exists():
-        partial = directory / f"{GGUF_FILE}.partial"
-        widen(directory / job.gguf, partial, _say)
-        partial.replace(target)
-    _say("compiling", 0, 1)
-    save_openvino(target, directory / "openvino")
-    write_card(directory, describe(job, fields))
+    compiled = directory / MODEL_DIRECTORY
+    if job.gguf:
+        _say("reading", 0, 1)
+        reader = open_gguf(directory / job.gguf)
+        fields = read_fields(reader)
+        build_tokenizer(fields).save(str(directory / TOKENIZER_FILE))
+        card = describe(job, fields)
+        if not (compiled / "openvino_model.xml").exists():
+            save_openvino(reader, fields, directory / GGUF_FILE, compiled)
+    else:
+        card = describe_openvino(job, compiled)
+        shutil.copyfile(compiled / "tokenizer.json", directory / TOKENIZER_FILE)
     _say("measuring", 0, 1)
     speed = measure(directory, threads)
     (directory / SPEED_FILE).write_bytes(msgspec.json.encode(speed))
+    write_card(directory, card)
     _say("measuring", 1, 1)
 
 
-def describe(job: Job, fields: dict[str, Any]) -> Card:
+def describe(job: Job, fields: Fields) -> Card:
     """The card of a generative model, from its GGUF's metadata."""
     architecture = fields["general.architecture"]
     names = fields["tokenizer.ggml.tokens"]
@@ -71,25 +76,61 @@ def describe(job: Job, fields: dict[str, Any]) -> Card:
     )
 
 
-def save_openvino(gguf: Path, target: Path) -> None:
-    """Have OpenVINO read the GGUF once and save its own form into `target`, which later loads in a fraction of the time."""
-    import openvino_genai
+def save_openvino(reader: GGUFReader, fields: Fields, exact: Path, target: Path) -> None:
+    """Write the widened GGUF to `exact`, have OpenVINO read it once, and save OpenVINO's own form, which loads in a fraction of the time.
 
-    if (target / "openvino_model.xml").exists():
-        return
-    openvino_genai.LLMPipeline(gguf, "CPU", enable_save_ov_model=True)
+    Where arithmetic is f32, memory bandwidth and not arithmetic bounds a single answer, so OpenVINO is given 8-bit weights (docs/lab.md).
+    """
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    for file in gguf.parent.glob("openvino_*"):
+    unfinished = exact.with_suffix(".partial")
+    targets = {unfinished: GGMLQuantizationType.F16}
+    source = exact
+    if choose_precision() == "f32":
+        source = partial / "packed.gguf"
+        targets[source] = GGMLQuantizationType.Q8_0
+    rewrite(reader, fields, targets, _say)
+    unfinished.replace(exact)
+    _say("compiling", 0, 1)
+    openvino_genai.LLMPipeline(source, "CPU", enable_save_ov_model=True)
+    for file in source.parent.glob("openvino_*.*"):
         file.replace(partial / file.name)
+    (partial / "packed.gguf").unlink(missing_ok=True)
     partial.replace(target)
+
+
+def describe_openvino(job: Job, directory: Path) -> Card:
+    """The card of a model that came in OpenVINO's own form, from the files its exporter put beside it. Raises BadGguf."""
+    try:
+        config = json.loads((directory / "config.json").read_text("utf-8"))
+        tokens = json.loads((directory / "tokenizer_config.json").read_text("utf-8"))
+        stop = json.loads((directory / "generation_config.json").read_text("utf-8")).get("eos_token_id", config.get("eos_token_id"))
+    except FileNotFoundError as error:
+        raise BadGguf(f"the repository holds no {Path(str(error.filename)).name}, which serving it needs; choose a GGUF") from None
+    if not (directory / "tokenizer.json").is_file():
+        raise BadGguf("the repository holds no tokenizer.json, which serving it needs; choose a GGUF")
+    template = directory / "chat_template.jinja"
+
+    def name_of(key: str) -> str:
+        token = tokens.get(key) or ""
+        return str(token.get("content", "") if isinstance(token, dict) else token)
+
+    return Card(
+        name=job.name,
+        kind="chat",
+        engine="openvino",
+        context_tokens=int(config["max_position_embeddings"]),
+        source=job.source,
+        chat_template=template.read_text("utf-8") if template.is_file() else str(tokens.get("chat_template") or ""),
+        bos_token=name_of("bos_token"),
+        eos_token=name_of("eos_token"),
+        stop_tokens=tuple(stop) if isinstance(stop, list) else (int(stop),),
+    )
 
 
 def measure(directory: Path, threads: int) -> Speed:
     """Tokens per second of this machine, prefill and decoding at 32 streams, in about 4 s after loading."""
-    from shoal.mini.openvino import MODEL_DIRECTORY, measure_decode, measure_prefill, open_pipeline
-
     pipeline = open_pipeline(directory / MODEL_DIRECTORY, threads)
     measure_prefill(pipeline, _PROMPT_TOKENS, 0.0)  # the first step also builds kernels
     prefill = measure_prefill(pipeline, _PROMPT_TOKENS, _CALIBRATION_S / 2)

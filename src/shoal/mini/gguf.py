@@ -1,7 +1,8 @@
 """Turns any GGUF into one whose weights the engine reads without loss.
 
 OpenVINO's reader rounds the zero points of Q4_1 and of the K types, which costs a small model a third of its top choices (docs/lab.md).
-So every quantised tensor is dequantised exactly, one at a time, and written as F16; what F16 cannot hold is refused, never rounded away.
+So every quantised tensor is dequantised exactly, one at a time, and written as F16 (what F16 cannot hold is refused, never rounded away),
+and from there, on processors that are faster with it, as Q8_0.
 """
 
 from collections.abc import Callable
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
-from gguf.quants import dequantize
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
+from gguf.quants import dequantize, quant_shape_to_byte_shape, quantize
 from numpy.typing import NDArray
 
+Fields = dict[str, Any]
 Progress = Callable[[str, int, int], None]
 """Told (what is being done, units done, units in all); units are bytes or steps."""
 
-_KEPT = (GGMLQuantizationType.F32, GGMLQuantizationType.F16)
 _HARMLESS = 2e-3  # of a tensor's root mean square: F16 keeps 11 bits, so an ordinary weight is off by 5e-4 of itself at most
 
 
@@ -32,62 +33,80 @@ def open_gguf(path: Path) -> GGUFReader:
         raise BadGguf(f"{path.name} is not a readable GGUF file ({error}); fetch it again") from error
 
 
-def read_fields(reader: GGUFReader) -> dict[str, Any]:
+def read_fields(reader: GGUFReader) -> Fields:
     """All metadata of a GGUF file by name, as plain Python values."""
     return {name: field.contents() for name, field in reader.fields.items()}
 
 
-def widen(source: Path, target: Path, progress: Progress) -> None:
-    """Write `source` to `target` with every matrix as F16, metadata kept; both are closed when it returns. Raises BadGguf."""
-    reader = open_gguf(source)
-    fields = read_fields(reader)
-    architecture = str(fields.get("general.architecture", ""))
-    writer = GGUFWriter(target, architecture, endianess=reader.endianess)
-    _copy_fields(reader, writer)
+def rewrite(reader: GGUFReader, fields: Fields, targets: dict[Path, GGMLQuantizationType], progress: Progress) -> None:
+    """Write every matrix of `reader` to each target as its kind (F16 or Q8_0), metadata kept, in one pass. Raises BadGguf.
+
+    Q8_0 has 8 bits per weight and a scale per 32: it halves what a step must read.
+    """
+    writers = [(_start(reader, fields, path, kind), kind) for path, kind in targets.items()]
+    done, total = 0, sum(int(tensor.n_elements) for tensor in reader.tensors)
     for tensor in reader.tensors:
-        shape = tuple(int(length) for length in reversed(tensor.shape))
-        dtype = np.dtype(np.float32 if _stays_wide(tensor) else np.float16)
-        kind = GGMLQuantizationType.F32 if _stays_wide(tensor) else GGMLQuantizationType.F16
-        writer.add_tensor_info(tensor.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize, kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    done, total = 0, sum(int(tensor.n_bytes) for tensor in reader.tensors)
-    for tensor in reader.tensors:
-        writer.write_tensor_data(_widened(tensor), tensor_endianess=reader.endianess)
-        done += int(tensor.n_bytes)
+        exact = _read_exact(tensor)
+        for writer, kind in writers:
+            writer.write_tensor_data(_convert(tensor, exact, _choose_kind(tensor, kind)), tensor_endianess=reader.endianess)
+        done += int(tensor.n_elements)
         progress("converting", done, total)
-    writer.close()
+    for writer, _ in writers:
+        writer.close()
 
 
-def _stays_wide(tensor: Any) -> bool:
-    """Vectors (norms, biases) are kept as F32: they are tiny and the engine wants them so."""
-    return len(tensor.shape) == 1
-
-
-def _copy_fields(reader: GGUFReader, writer: GGUFWriter) -> None:
+def _start(reader: GGUFReader, fields: Fields, path: Path, kind: GGMLQuantizationType) -> GGUFWriter:
+    """A writer whose header, metadata and table of tensors are written."""
+    writer = GGUFWriter(path, str(fields.get("general.architecture", "")), endianess=reader.endianess)
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type", "general.quantization_version"):
             continue
-        kind = field.types[0]
-        inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
-        writer.add_key_value(name, field.contents(), kind, sub_type=inner)
-    writer.add_file_type(LlamaFileType.MOSTLY_F16)
+        inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+        writer.add_key_value(name, fields[name], field.types[0], sub_type=inner)
+    writer.add_file_type(LlamaFileType.MOSTLY_F16 if kind == GGMLQuantizationType.F16 else LlamaFileType.MOSTLY_Q8_0)
+    for tensor in reader.tensors:
+        as_kind = _choose_kind(tensor, kind)
+        dtype, shape = _plan(tuple(int(length) for length in reversed(tensor.shape)), as_kind)
+        writer.add_tensor_info(tensor.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize, as_kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    return writer
 
 
-def _widened(tensor: Any) -> NDArray[Any]:
-    """The tensor's values as F32 or F16, in row-major shape."""
-    if tensor.tensor_type in _KEPT and not (_stays_wide(tensor) and tensor.tensor_type == GGMLQuantizationType.F16):
-        data: NDArray[Any] = tensor.data
-        return data
+def _plan(shape: tuple[int, ...], kind: GGMLQuantizationType) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """How a tensor of `shape` lies in the file: element type and shape, in bytes for quantised kinds."""
+    if kind == GGMLQuantizationType.F32:
+        return np.dtype(np.float32), shape
+    if kind == GGMLQuantizationType.F16:
+        return np.dtype(np.float16), shape
+    return np.dtype(np.uint8), quant_shape_to_byte_shape(shape, kind)
+
+
+def _choose_kind(tensor: Any, kind: GGMLQuantizationType) -> GGMLQuantizationType:
+    """Vectors (norms, biases) are kept as F32, as the engine wants them; so are rows that the kind's blocks do not divide."""
+    wide = len(tensor.shape) == 1 or int(tensor.shape[0]) % GGML_QUANT_SIZES[kind][0] != 0
+    return GGMLQuantizationType.F32 if wide else kind
+
+
+def _read_exact(tensor: Any) -> NDArray[np.float32]:
+    """The tensor's values, in row-major shape."""
     try:
-        exact = dequantize(tensor.data, tensor.tensor_type)
+        return np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
     except NotImplementedError as error:
         raise BadGguf(
             f"tensor {tensor.name} is of type {tensor.tensor_type.name}, which is not understood; choose an F16 or Q8_0 file"
         ) from error
-    if _stays_wide(tensor):
-        return np.asarray(exact, dtype=np.float32)
+
+
+def _convert(tensor: Any, exact: NDArray[np.float32], kind: GGMLQuantizationType) -> NDArray[Any]:
+    if tensor.tensor_type == kind:
+        data: NDArray[Any] = tensor.data
+        return data
+    if kind == GGMLQuantizationType.F32:
+        return exact
+    if kind != GGMLQuantizationType.F16:
+        return quantize(exact, kind)
     with np.errstate(over="ignore"):
         half = exact.astype(np.float16)
     _require_harmless(tensor.name, exact, half)

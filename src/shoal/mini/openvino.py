@@ -7,6 +7,7 @@ raises leaves the pipeline unusable: every run ends with "error" and `on_broken`
 
 import asyncio
 import logging
+import os
 import queue
 import threading
 import time
@@ -30,7 +31,8 @@ SLOTS = 64
 QUEUE = 256
 _LOOP_TURN_S = 0.02  # how long a step waits for the event loop's turn before it goes on without it
 _BATCH_TOKENS = 512  # prompt tokens per step: a longer chunk would make running streams stutter
-_CACHE_BLOCK = 32
+_CACHE_GB = 2  # of keys and values: some 90,000 tokens of the minnow; taken as it fills
+_AMPLE_MEMORY_BYTES = 6 * 10**9
 
 _log = logging.getLogger(__name__)
 _Finish = openvino_genai.GenerationFinishReason
@@ -244,15 +246,21 @@ def open_pipeline(directory: Path, threads: int) -> Any:
     scheduler.max_num_seqs = SLOTS
     scheduler.dynamic_split_fuse = True
     scheduler.enable_prefix_caching = True
-    scheduler.cache_size = 2
-    properties: dict[str, object] = choose_precision() | {"INFERENCE_NUM_THREADS": threads}
+    scheduler.cache_size = _CACHE_GB if _memory_bytes() >= _AMPLE_MEMORY_BYTES else 1
+    properties: dict[str, object] = {"INFERENCE_PRECISION_HINT": choose_precision(), "INFERENCE_NUM_THREADS": threads}
+    # activations have outliers that 8 bits do not hold: quantising them on the way costs more truth than it gives speed (docs/lab.md)
+    properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
     return openvino_genai.ContinuousBatchingPipeline(directory, scheduler, "CPU", properties)
 
 
-def choose_precision() -> dict[str, object]:
-    """The arithmetic for this CPU: bf16 where the hardware has it (the loss is small, docs/lab.md), f32 elsewhere."""
+def choose_precision() -> str:
+    """The arithmetic for this CPU: bf16 or f16 where the hardware computes in it, else f32. docs/lab.md holds what each loses."""
     capable = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return {"INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capable else "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+    return "bf16" if "BF16" in capable else "f16" if "FP16" in capable else "f32"
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def measure_prefill(pipeline: Any, prompt_tokens: int, for_s: float) -> float:
