@@ -1,6 +1,7 @@
 """`shoal serve`: settings from flags and file, what must be ready before a start, and the words that greet whoever starts it."""
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,26 +72,16 @@ def prepare_mini(home: Path, model: str) -> None:
 
 def make_first_key(settings: "Settings", home: Path) -> str | None:
     """The secret of the key "local" where the store never had one, kept as this machine's own; None otherwise. Errors: Fault."""
-    from shoal.cli.local_key import NAME, read_local_key, write_local_key
+    from shoal.cli.local_key import read_local_key, write_local_key
 
-    database = home / "shoal.db"
-    if read_local_key(home) and (settings.storage.url or database.exists()):
+    if read_local_key(home) and (settings.storage.url or (home / "shoal.db").exists()):
         return None  # the usual start: nothing heavy is imported
-
-    import asyncio
-
-    from shoal.storage.store import open_store
-
-    async def create() -> str | None:
-        store = await open_store(settings.storage.url or database)
-        try:
-            if any(key.name == NAME for key in await store.keys.list_all()):
-                return None  # it was revoked, or its file lost: both are for its owner to settle
-            return await store.keys.create(NAME)
-        finally:
-            await store.close()
-
-    secret = asyncio.run(create())
+    # in a process of its own: the parent stays for long, and needs no database
+    make = [sys.executable, "-m", "shoal.cli.local_key", str(settings.storage.url or home / "shoal.db")]
+    done = subprocess.run(make, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise typer.Exit(1)  # it has said why
+    secret = done.stdout.strip() or None
     if secret is not None:
         write_local_key(home, secret)
     return secret

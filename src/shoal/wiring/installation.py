@@ -42,7 +42,7 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
 def check(settings: Settings) -> None:
     """What can be known to be wrong before anything starts. Errors: BadSettings naming the key."""
     from shoal.net.target import parse_target
-    from shoal.providers.prices import UnknownPrice, price_like
+    from shoal.providers.prices import look_up
 
     for name, provider in settings.providers.items():
         if provider.dialect not in DIALECTS:
@@ -51,16 +51,14 @@ def check(settings: Settings) -> None:
             parse_target(provider.base_url)
         except ValueError as error:
             raise BadSettings(f"providers.{name}.base_url: {error}") from None
+    listed = look_up(sorted({one.price_like for model in settings.models.values() for one in model.deployments if one.price_like}))
     for name, model in settings.models.items():
         for number, deployment in enumerate(model.deployments):
             key = f'models."{name}".deployments[{number}]'
             if deployment.price is not None and deployment.price_like is not None:
                 raise BadSettings(f"{key} sets both price and price_like; keep one")
-            try:
-                if deployment.price_like is not None:
-                    price_like(deployment.price_like)
-            except UnknownPrice as error:
-                raise BadSettings(f"{key}.price_like: {error}") from None
+            if deployment.price_like is not None and isinstance(reason := listed[deployment.price_like], str):
+                raise BadSettings(f"{key}.price_like: {reason}")
 
 
 def _worker(number: int, config: Path | None, listener: int, socket: Path | None, metrics: Path) -> Child:
@@ -69,7 +67,12 @@ def _worker(number: int, config: Path | None, listener: int, socket: Path | None
         argv += ["--config", str(config)]
     if socket is not None:
         argv += ["--mini-socket", str(socket)]
-    return Child(f"worker {number}", argv, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics)}, fds=[listener])
+    return Child(
+        f"worker {number}",
+        argv,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics), "MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072"},
+        fds=[listener],
+    )
 
 
 def _mini(settings: Settings, home: Path, socket: Path) -> Child:

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from shoal.providers.catalogue import Catalogue
 from shoal.providers.channel import Channel, Channels
 from shoal.providers.discovery import Discovery
 from shoal.providers.minnow import PROVIDER, Minnow
-from shoal.providers.prices import price_like
+from shoal.providers.prices import look_up
 from shoal.settings import DeploymentSettings, ProviderSettings, Settings, home, load
 from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
@@ -163,17 +163,19 @@ def _channel(provider: ProviderSettings) -> Channel:
 
 
 def _configured(settings: Settings) -> dict[str, list[Deployment]]:
+    listed = look_up(sorted({one.price_like for model in settings.models.values() for one in model.deployments if one.price_like}))
     return {
-        name: [_deployment(name, one, number) for number, one in enumerate(model.deployments)] for name, model in settings.models.items()
+        name: [_deployment(name, one, number, listed) for number, one in enumerate(model.deployments)]
+        for name, model in settings.models.items()
     }
 
 
-def _deployment(name: str, one: DeploymentSettings, number: int) -> Deployment:
+def _deployment(name: str, one: DeploymentSettings, number: int, listed: Mapping[str, Price | str]) -> Deployment:
     upstream_model = one.model or name
-    return Deployment(f"{name}#{number}", name, one.provider, upstream_model, _price(one), one.weight)
+    return Deployment(f"{name}#{number}", name, one.provider, upstream_model, _price(one, listed), one.weight)
 
 
-def _price(one: DeploymentSettings) -> Price | None:
+def _price(one: DeploymentSettings, listed: Mapping[str, Price | str]) -> Price | None:
     if one.price is not None:
         read, written = one.price.cache_read, one.price.cache_write
         return Price(
@@ -182,7 +184,8 @@ def _price(one: DeploymentSettings) -> Price | None:
             cache_read_pico=None if read is None else pico_per_token(read),
             cache_write_pico=None if written is None else pico_per_token(written),
         )
-    return price_like(one.price_like) if one.price_like else None
+    found = listed.get(one.price_like or "")
+    return found if isinstance(found, Price) else None
 
 
 def _limits(settings: Settings) -> Limits:
