@@ -103,18 +103,18 @@ class Caller:
         return body, False
 
     def _chunks(self) -> tuple[bytes, bool]:
-        body = b""
+        body = bytearray()
         while True:
             while b"\r\n" not in self.unread:
                 if not self._more():
-                    return body, True
+                    return bytes(body), True
             size, _, self.unread = self.unread.partition(b"\r\n")
             data, cut = self._take(int(size, 16) + 2)
             if cut:
-                return body + data, True
+                return bytes(body + data), True
             assert data.endswith(b"\r\n")
             if size == b"0":
-                return body, False
+                return bytes(body), False
             body += data[:-2]
 
     def _take(self, size: int) -> tuple[bytes, bool]:
@@ -126,7 +126,7 @@ class Caller:
 
     def _more(self) -> bool:
         try:
-            data = self.socket.recv(1 << 20)
+            data = self.socket.recv(1 << 18)
         except ConnectionError:
             return False
         self.unread += data

@@ -13,7 +13,8 @@ from shoal.mini.engine import BadGrammar, Capabilities, Full, Piece
 from shoal.mini.serve import listen
 from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.net import host
-from shoal.net.server import Connection, Limits
+from shoal.net.limits import Limits
+from shoal.net.server import Connection
 
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|x<|im_start|>"]
 TEMPLATE = (

@@ -168,3 +168,10 @@ def fault_headers(fault: Fault) -> list[tuple[bytes, bytes]]:
     if fault.status == 405 and fault.param:
         out.append((b"allow", fault.param.encode()))
     return out
+
+
+def last_words(fault: Fault, common: bytes) -> bytes:
+    """The bytes of an answer to what was no request, after which the connection ends."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in (JSON, *fault_headers(fault)))
+    body = fault.body()
+    return b"%b%bconnection: close\r\n%bcontent-length: %d\r\n\r\n%b" % (_STATUS_LINE[fault.status], common, fields, len(body), body)

@@ -17,7 +17,8 @@ from uvicorn._types import ASGI3Application
 
 from shoal.core.errors import Fault
 from shoal.net.exchange import JSON
-from shoal.net.server import Connection, Door, Limits
+from shoal.net.limits import Limits
+from shoal.net.server import Connection, Door
 
 
 class Drain(msgspec.Struct, frozen=True):

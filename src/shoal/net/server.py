@@ -11,32 +11,19 @@ import time
 from typing import Any, Protocol
 
 import httptools
-import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from shoal.core.errors import Fault
-from shoal.net.exchange import JSON, Exchange, fault_headers
+from shoal.net.exchange import Exchange, last_words
+from shoal.net.head import head_size, origin_form, without_upgrade
+from shoal.net.limits import Limits, body_too_large, head_too_large
 
 log = logging.getLogger("shoal.net")
 
-
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds on what a caller may make us keep, and for how long."""
-
-    header_bytes: int = 64 * 1024
-    body_bytes: int = 32 * 1024 * 1024
-    connections: int = 10_000
-    header_timeout_s: float = 10.0
-    body_timeout_s: float = 60.0
-    keep_alive_s: float = 75.0
-    # unsent bytes of one connection above which the upstream is no longer read
-    write_buffer_bytes: int = 256 * 1024
-    # a refused request's body up to this size is read and thrown away, so that the caller surely sees the refusal
-    discard_bytes: int = 1024 * 1024
-    linger_s: float = 2.0
+_UNCOUNTED = 256  # bytes of a head that are neither target nor header lines
 
 
 class Door(Protocol):
@@ -77,8 +64,12 @@ class Connection(HttpToolsProtocol):
         self._peer = ""
         self._waiters: list[asyncio.Future[None]] = []
         self._in_head = False
+        self._head_began = False
         self._head_bytes = 0
+        self._read_bytes = 0  # of the present read
+        self._active: Exchange | None = None  # the one being answered; `cycle` is the last one read, which pipelining may put behind it
         self._lingering = False
+        self._upgrading = False
         self._common: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     # the transport's side
@@ -93,6 +84,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self.cycle
+        if self._active is not None:
+            self._lose(self._active)
         if type(cycle) is Exchange:
             self.cycle = None  # uvicorn would treat it as its own
             self._lose(cycle)
@@ -104,6 +97,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _lose(self, exchange: Exchange) -> None:
+        if exchange.disconnected:
+            return
         exchange.disconnected = True
         exchange.keep_alive = False
         if exchange.response_complete:
@@ -116,31 +111,45 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering or self.transport.is_closing():
             return
+        self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # no protocol to upgrade to: the request was answered as HTTP/1.1, and what follows it cannot be told apart
-            if self.cycle is not None:
-                self.cycle.keep_alive = False
+        except httptools.HttpParserUpgrade as stop:
+            self._read_on(data[stop.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("")
             return
         if self._in_head and not self._lingering:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.limits.header_bytes:
-                self._close_with(Fault("headers_too_large", f"The request's headers exceed {self.limits.header_bytes} bytes; send fewer."))
+            if self._head_began:  # the read may begin with the end of an earlier request
+                self._head_began = False
+                self._head_bytes = head_size(self.url, self.headers)
+            else:
+                self._head_bytes += len(data)
+            if self._head_bytes > self.limits.header_bytes + _UNCOUNTED:
+                self._close_with(head_too_large(self.limits.header_bytes))
+
+    def _read_on(self, rest: bytes) -> None:
+        """There is nothing to upgrade to, and the wish may be ignored (RFC 9110, 7.8): read the request again without it."""
+        if not self._upgrading:  # CONNECT: what follows is not HTTP
+            self.cycle.keep_alive = False
+            return
+        self._upgrading = False
+        head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(head + rest)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self.writable = False
-        if type(self.cycle) is Exchange and self.cycle.on_pause is not None:
-            self.cycle.on_pause()
+        if self._active is not None and self._active.on_pause is not None:
+            self._active.on_pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self.writable = True
-        if type(self.cycle) is Exchange and self.cycle.on_resume is not None:
-            self.cycle.on_resume()
+        if self._active is not None and self._active.on_resume is not None:
+            self._active.on_resume()
         self._wake_waiters()
 
     def watch_writable(self, waiter: "asyncio.Future[None]") -> None:
@@ -158,7 +167,7 @@ class Connection(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._in_head = True
+        self._in_head = self._head_began = True
         self._head_bytes = 0
         if self.cycle is None or self.cycle.response_complete:
             self.deadline = self.loop.time() + self.limits.header_timeout_s
@@ -170,16 +179,23 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         path, _, query = self.url.partition(b"?")
+        if path[:1] != b"/":
+            path, query = origin_form(self.url)
         if not self.door.takes(path):
             self._hand_to_app()
             return
         headers, parser = dict(self.headers), self.parser
+        if b"upgrade" in headers and parser.should_upgrade() and parser.get_method() != b"CONNECT":
+            self._upgrading = True
+            return
         exchange = Exchange(self, parser.get_method(), path, query, headers, self._peer, time.perf_counter())
         if self.draining or not parser.should_keep_alive():
             exchange.keep_alive = False
-        if parser.get_http_version() == "1.0":
-            headers[b":version"] = b"1.0"
+        if (version := parser.get_http_version()) != "1.1":
+            headers[b":version"] = version.encode()
             exchange.keep_alive = False
+            if version != "1.0":
+                exchange.refusal = Fault("bad_http", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
         if b"expect" in headers:
             exchange.expects_continue = headers[b"expect"].lower() == b"100-continue"
         previous, self.cycle = self.cycle, exchange
@@ -189,27 +205,27 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
-        self._judge(exchange, int(headers.get(b"content-length") or 0))
+        if exchange.refusal is None:
+            self._judge(exchange, int(headers.get(b"content-length") or 0))
 
     def _judge(self, exchange: Exchange, length: int) -> None:
         """Admit or refuse on the headers alone; ask for the body where the caller waits for that."""
         try:
+            most = self.limits.header_bytes
+            if self._head_bytes + self._read_bytes > most and head_size(self.url, self.headers) > most:
+                raise head_too_large(most)
             self.door.admit(exchange)
             if length > self.limits.body_bytes:
-                raise self._too_large()
+                raise body_too_large(self.limits.body_bytes)
         except Fault as fault:
             exchange.refusal = fault
-            if exchange.expects_continue or length > self.limits.discard_bytes:
+            if exchange.expects_continue or length > self.limits.discard_bytes or fault.kind == "headers_too_large":
                 exchange.keep_alive = False
                 if exchange.turn:
                     exchange.refuse(fault)
             return
         if exchange.expects_continue and exchange.turn:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _too_large(self) -> Fault:
-        mib = self.limits.body_bytes / 2**20
-        return Fault("body_too_large", f"The request body exceeds this server's limit of {mib:g} MiB; send a smaller one.")
 
     def _hand_to_app(self) -> None:
         headers, url = self.headers, self.url
@@ -236,7 +252,7 @@ class Connection(HttpToolsProtocol):
                 exchange.refuse(exchange.refusal)
         elif exchange.received > self.limits.body_bytes:
             exchange.pieces.clear()
-            exchange.refusal = self._too_large()
+            exchange.refusal = body_too_large(self.limits.body_bytes)
             exchange.keep_alive = False
             if exchange.turn:
                 exchange.refuse(exchange.refusal)
@@ -244,6 +260,8 @@ class Connection(HttpToolsProtocol):
             exchange.pieces.append(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
         exchange = self.cycle
         self.deadline = None
         if type(exchange) is not Exchange:
@@ -276,6 +294,7 @@ class Connection(HttpToolsProtocol):
         if exchange.refusal is not None:
             exchange.refuse(exchange.refusal)
             return
+        self._active = exchange
         exchange.task = task = self.loop.create_task(self._serve(exchange))
         self.tasks.add(task)
 
@@ -299,6 +318,7 @@ class Connection(HttpToolsProtocol):
 
     def answered(self, exchange: Exchange) -> None:
         """An exchange has its whole answer: on to the next request, or close."""
+        exchange.body = b""  # an idle connection keeps nothing
         if exchange.disconnected:
             return
         if not exchange.keep_alive:
@@ -360,14 +380,7 @@ class Connection(HttpToolsProtocol):
                 cycle.refusal = fault
             self.flow.pause_reading()
             return
-        body = fault.body()
-        head = [
-            b"HTTP/1.1 %d %s\r\n" % (fault.status, (fault.row.code or "error").encode()),
-            self.common_headers(),
-            b"connection: close\r\n",
-        ]
-        head += [name + b": " + value + b"\r\n" for name, value in (JSON, *fault_headers(fault))]
-        self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
+        self.transport.write(last_words(fault, self.common_headers()))
         self._linger()
 
     def common_headers(self) -> bytes:

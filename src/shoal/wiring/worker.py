@@ -23,8 +23,8 @@ from shoal.gateway.door import Door
 from shoal.gateway.serve import Gateway
 from shoal.gateway.status import Standing, Status
 from shoal.net import host
+from shoal.net.limits import Limits
 from shoal.net.parent import follow_parent, tell_ready
-from shoal.net.server import Limits
 from shoal.net.target import parse_target
 from shoal.net.upstream import Timeouts
 from shoal.providers.catalogue import Catalogue
