@@ -13,9 +13,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 PATIENCE_S = 30.0
+CERTIFICATES = Path(__file__).with_name("certificates")
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 
 
@@ -45,6 +47,9 @@ class Line:
         """The next request, or None when the peer is done."""
         while b"\r\n\r\n" not in self._unread:
             if not self._more():
+                return None
+            if self._unread.startswith(b"\x16"):  # TLS, which this port does not speak
+                self.send(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
                 return None
         head, _, self._unread = self._unread.partition(b"\r\n\r\n")
         line, *fields = head.split(b"\r\n")
@@ -157,11 +162,20 @@ def default(line: Line, request: Received) -> None:
     line.send(stream() if request.json.get("stream") else whole(completion()))
 
 
-class Upstream:
-    """Listens on a free port of the loopback, with TLS if a context is given."""
+def certified(name: str) -> ssl.SSLContext:
+    """A server's context with one of the certificates beside this file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / f"{name}.pem")
+    return context
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+
+class Upstream:
+    """Listens on a free port of the loopback, with TLS if a context is given; as a proxy it is asked for a tunnel first, and is its end."""
+
+    def __init__(self, context: ssl.SSLContext | None = None, proxy: bool = False) -> None:
         self._context = context
+        self._proxy = proxy
+        self.tunnels: list[Received] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._scripts: dict[str, list[Script]] = {}
         self._received: defaultdict[str, list[Received]] = defaultdict(list)
@@ -197,6 +211,8 @@ class Upstream:
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
+        if self._proxy and not self._open_tunnel(sock):
+            return
         if self._context is not None:
             try:
                 sock = self._context.wrap_socket(sock, server_side=True)
@@ -207,6 +223,20 @@ class Upstream:
         while line.open and (request := line.receive()) is not None:
             self._choose(request)(line, request)
         line.close()
+
+    def _open_tunnel(self, sock: socket.socket) -> bool:
+        """The CONNECT exchange; to refused.test there is no way."""
+        line = Line(sock)
+        asked = line.receive()
+        if asked is None:
+            return False
+        self.tunnels.append(asked)
+        if b"refused.test" in asked.line:
+            line.send(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            line.close()
+            return False
+        line.send(b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\n")
+        return True
 
     def _choose(self, request: Received) -> Script:
         try:

@@ -153,7 +153,8 @@ def test_the_answer_is_the_upstreams_with_two_insertions(text: str, ascii_only: 
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b'"x"', b"{", b'{"a":1}}', b'{"a":1} x', b"\xff", b"[" * 100_000, b'{"a":' * 100_000]
+    "body",
+    [b"", b"<html>", b"[]", b"null", b'"x"', b"{", b'{"a":1}}', b'{"a":1} x', b"\xff", b'{"a":"\xff"}', b"[" * 100_000, b'{"a":' * 100_000],
 )
 def test_what_is_not_a_json_object_is_garbled(body: bytes) -> None:
     with pytest.raises(Fault) as found:

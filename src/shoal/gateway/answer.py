@@ -70,9 +70,12 @@ class _Relay:
         self.exchange.on_pause, self.exchange.on_resume = self.response.pause, self.response.resume
         try:
             await self.response.relay(self.forward)
-            last = self.stream.close()
+        except Fault:
+            if not self.stream.done:  # after [DONE] nothing is missing
+                raise
         finally:
             self.exchange.on_pause = self.exchange.on_resume = None
+        last = self.stream.close()
         self._begin()
         self.exchange.end(last)
 

@@ -115,6 +115,8 @@ def read_usage(raw: bytes) -> Usage | None:
 def complete(body: bytes, settle: Settle) -> bytes:
     """A whole answer with its two insertions. Errors: Fault when it is not a JSON object, or is an error in a 200."""
     try:
+        if not body.isascii():
+            body.decode()  # raw members are not decoded
         seen = _answer.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
