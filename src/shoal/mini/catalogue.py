@@ -133,6 +133,7 @@ def _make(partial: Path, model: str, progress: Progress, threads: int) -> None:
     _run("shoal.mini.conversion", [str(partial), str(threads)], progress)
     if job.gguf:
         (partial / job.gguf).unlink()  # its exact widening stays
+    (partial / JOB_FILE).unlink()
 
 
 def _run(module: str, arguments: list[str], progress: Progress) -> None:

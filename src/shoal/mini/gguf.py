@@ -45,14 +45,16 @@ def rewrite(reader: GGUFReader, fields: Fields, targets: dict[Path, GGMLQuantiza
     """
     writers = [(_start(reader, fields, path, kind), kind) for path, kind in targets.items()]
     done, total = 0, sum(int(tensor.n_elements) for tensor in reader.tensors)
-    for tensor in reader.tensors:
-        exact = _read_exact(tensor)
-        for writer, kind in writers:
-            writer.write_tensor_data(_convert(tensor, exact, _choose_kind(tensor, kind)), tensor_endianess=reader.endianess)
-        done += int(tensor.n_elements)
-        progress("converting", done, total)
-    for writer, _ in writers:
-        writer.close()
+    try:
+        for tensor in reader.tensors:
+            exact = _read_exact(tensor)
+            for writer, kind in writers:
+                writer.write_tensor_data(_convert(tensor, exact, _choose_kind(tensor, kind)), tensor_endianess=reader.endianess)
+            done += int(tensor.n_elements)
+            progress("converting", done, total)
+    finally:
+        for writer, _ in writers:
+            writer.close()
 
 
 def _start(reader: GGUFReader, fields: Fields, path: Path, kind: GGMLQuantizationType) -> GGUFWriter:

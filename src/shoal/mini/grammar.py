@@ -5,7 +5,7 @@ an endless number or endless blanks, and a schema it rejects breaks the engine. 
 Only ever tightened: separators are ", " and ": ", whole numbers have 15 digits at most, fractions 6, arrays and maps of no stated
 length 32 items, values of no stated type 4 levels, recursive schemas 6, properties keep the schema's order, and nothing is written that
 `properties` does not name.
-A string's `maxLength` above 64 is left to schema.py's check at the end of the answer: every state of the grammar costs time.
+A string's `maxLength` above 64 is left to watch.py's check at the end of the answer: every state of the grammar costs time.
 """
 
 import json
@@ -17,7 +17,8 @@ from shoal.mini.engine import BadGrammar
 from shoal.mini.numerals import EmptyRange, write_decimals, write_integers, write_multiples
 from shoal.mini.pattern import CHARACTER, FORMATS, BadPattern, quote, write_pattern
 from shoal.mini.properties import write_properties
-from shoal.mini.schema import ITEMS, Schema, TooDeep, check_value, is_finite, parse_schema, read_count, read_number, refuse, split_branches
+from shoal.mini.schema import ITEMS, Schema, TooDeep, is_finite, parse_schema, read_count, read_number, refuse, split_branches
+from shoal.mini.values import check_value
 
 _DEPTH = 4
 _HOPS = 6
@@ -131,7 +132,10 @@ class _Writer:
     def listed(self, node: Any, at: str) -> str:
         """`enum` and `const`: those values, as JSON, that the schema's other keywords allow as well."""
         values = [node["const"]] if "const" in node else node["enum"]
-        fitting = [value for value in values if check_value(self.schema, node, value)]
+        rest = {key: value for key, value in node.items() if key not in ("enum", "const")}
+        if "const" in node and "enum" in node:
+            rest["enum"] = node["enum"]
+        fitting = [value for value in values if check_value(self.schema, rest, value)]
         if not fitting:
             raise BadGrammar(f"{at}: no value of `{'const' if 'const' in node else 'enum'}` satisfies the rest of the schema")
         return self.union([quote(json.dumps(value, ensure_ascii=False, default=float)) for value in fitting])

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from shoal.mini.engine import BadGrammar
 from shoal.mini.pattern import BadPattern, quote, write_pattern
-from shoal.mini.schema import ITEMS, Schema, TooDeep, check_value, is_finite, read_count
+from shoal.mini.schema import ITEMS, Schema, TooDeep, is_finite, read_count
+from shoal.mini.values import check_value
 
 _MOST_PROPERTIES = 400
 
@@ -29,8 +30,6 @@ class Writer(Protocol):
 def write_properties(writer: Writer, node: Any, at: str) -> str:
     """An expression for the objects of `node`. Raises BadGrammar."""
     properties, required = dict(node.get("properties") or {}), node.get("required") or []
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        raise BadGrammar(f"{at}: `required` must be a list of names")
     rest = False if node.get("unevaluatedProperties") is False else node.get("additionalProperties", True)
     for name in required:
         if name not in properties:
@@ -55,11 +54,18 @@ def write_properties(writer: Writer, node: Any, at: str) -> str:
 
 def _check_names(writer: Writer, node: Any, properties: dict[str, Any], at: str) -> None:
     for pattern in node.get("patternProperties", ()):
-        if any(re.search(pattern, name) for name in properties):
+        if _matches_any(pattern, properties, at):
             raise BadGrammar(f"{at}: `patternProperties` that match a name in `properties` cannot be enforced")
     for name in properties:
         if not check_value(writer.schema, node.get("propertyNames", True), name):
             raise BadGrammar(f"{at}: `propertyNames` rules out the property {name!r}")
+
+
+def _matches_any(pattern: str, names: dict[str, Any], at: str) -> bool:
+    try:
+        return any(re.search(pattern, name) for name in names)
+    except re.error as error:
+        raise BadGrammar(f"{at}: the pattern {pattern!r} in `patternProperties` cannot be read: {error}") from None
 
 
 def _choose(writer: Writer, node: Any, properties: dict[str, Any], required: set[str], at: str) -> list[tuple[str, bool]]:

@@ -160,26 +160,28 @@ def fetch_hub(name: HubName, target: Path, progress: Progress) -> Path | None:
     import httpx2  # here, because the built-in weights need neither
     from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
+    endpoint = os.environ.get("HF_ENDPOINT")
+    where = endpoint or "the default one"
     try:
-        files = [file.rfilename for file in HfApi().model_info(name.repo, timeout=20).siblings or ()]
+        files = [file.rfilename for file in HfApi(endpoint=endpoint).model_info(name.repo, timeout=20).siblings or ()]
         wanted = name.file or choose_file(files)
         if wanted is None and "openvino_model.xml" in files:
             progress("downloading", 0, len(files))
             patterns = ["*.xml", "*.bin", "*.json", "*.jinja"]
-            snapshot_download(name.repo, local_dir=target / "openvino", allow_patterns=patterns)
+            snapshot_download(name.repo, local_dir=target / "openvino", allow_patterns=patterns, endpoint=endpoint)
             progress("downloading", len(files), len(files))
             return None
         if wanted is None or wanted not in files:
             raise PullFailed(f"{name.repo} holds no {name.file or 'GGUF and no OpenVINO model'}; it has: {', '.join(sorted(files)[:12])}")
-        return Path(hf_hub_download(name.repo, wanted, local_dir=target / "hub", tqdm_class=_reporting_bar(progress)))
+        bar = _reporting_bar(progress)
+        return Path(hf_hub_download(name.repo, wanted, local_dir=target / "hub", tqdm_class=bar, endpoint=endpoint))
     except errors.RepositoryNotFoundError as error:
         raise PullFailed(
             f"the model hub has no repository {name.repo}, or it is private: set HF_TOKEN to a token that may read it"
         ) from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx2.HTTPError, OSError) as error:
-        endpoint = os.environ.get("HF_ENDPOINT", "the default one")
         raise PullFailed(
-            f"could not fetch {name.repo} from the model hub ({endpoint}; HF_ENDPOINT sets another): {_first_line(error)}"
+            f"could not fetch {name.repo} from the model hub ({where}; HF_ENDPOINT sets another): {_first_line(error)}"
         ) from error
 
 

@@ -1,10 +1,9 @@
-"""JSON Schema as data: parsing, references, alternatives brought to one list of plain branches, and a check of finished values.
+"""JSON Schema as data: parsing, references, and alternatives brought to one list of plain branches.
 
 Follows draft 2020-12 (json-schema.org), with draft 4's boolean exclusive bounds. Keywords that are only annotations are ignored.
 """
 
 import json
-import re
 from decimal import Decimal
 from typing import Any
 
@@ -94,9 +93,41 @@ def parse_schema(text: str) -> Schema:
         root = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
     except ValueError as error:
         raise BadGrammar(f"the schema is not JSON: {error}") from None
-    if not isinstance(root, dict | bool):
-        raise BadGrammar("a schema must be an object")
+    _check_shape(root, "#")
     return Schema(root)
+
+
+def _check_shape(node: Any, at: str) -> None:
+    """Every keyword that holds schemas or names must hold them in the right shape, so that nothing later need ask again."""
+    if not isinstance(node, dict):
+        if not isinstance(node, bool):
+            raise BadGrammar(f"{at}: a schema must be an object")
+        return
+    for keyword in ("properties", "patternProperties", "$defs", "definitions"):
+        parts = node.get(keyword, {})
+        if not isinstance(parts, dict):
+            raise BadGrammar(f"{at}: `{keyword}` must be an object")
+        for name, part in parts.items():
+            _check_shape(part, f"{at}/{keyword}/{name}")
+    for keyword in ("allOf", "anyOf", "oneOf", "prefixItems", "enum", "required"):
+        parts = node.get(keyword, [])
+        if not isinstance(parts, list) or (keyword in node and not parts and keyword != "required"):
+            raise BadGrammar(f"{at}: `{keyword}` must be a {'' if keyword == 'required' else 'non-empty '}list")
+        for i, part in enumerate(parts if keyword not in ("enum", "required") else ()):
+            _check_shape(part, f"{at}/{keyword}/{i}")
+    if not all(isinstance(name, str) for name in node.get("required", ())):
+        raise BadGrammar(f"{at}: `required` must be a list of names")
+    for keyword in ("items", "additionalProperties", "propertyNames"):
+        if keyword in node:
+            _check_shape(node[keyword], f"{at}/{keyword}")
+    for keyword in ("pattern", "format"):
+        if not isinstance(node.get(keyword, ""), str):
+            raise BadGrammar(f"{at}: `{keyword}` must be a string")
+    for keyword in ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"):
+        read_count(node, keyword, 0, at)
+    for keyword in ("minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum"):
+        if keyword in node and not (keyword.startswith("excl") and isinstance(node[keyword], bool)):
+            read_number(node, keyword, at)
 
 
 def _refuse_constant(name: str) -> None:
@@ -126,7 +157,10 @@ def is_finite(schema: Schema, node: Node, open_refs: frozenset[str] = frozenset(
     properties = node.get("properties", {})
     if not all(is_finite(schema, properties[name], open_refs) for name in node.get("required", ()) if name in properties):
         return False
-    return not node.get("minItems") or is_finite(schema, node.get("items", True), open_refs)
+    prefix, least = node.get("prefixItems", []), node.get("minItems", 0)
+    if not all(is_finite(schema, part, open_refs) for part in prefix[:least]):
+        return False
+    return least <= len(prefix) or is_finite(schema, node.get("items", True), open_refs)
 
 
 def split_branches(schema: Schema, node: Node, at: str) -> list[Node]:
@@ -138,12 +172,12 @@ def split_branches(schema: Schema, node: Node, at: str) -> list[Node]:
     bases: list[Node] = [rest]
     if "$ref" in node:
         bases = [merge(base, schema.resolve(node["$ref"], at), at) for base in bases]
-    for part in _list(node, "allOf", at):
+    for part in node.get("allOf", ()):
         bases = [merge(base, part, at) for base in bases]
     for keyword in ("anyOf", "oneOf"):
         if keyword not in node:
             continue
-        options = [option for option in _list(node, keyword, at) if is_finite(schema, option)]
+        options = [option for option in node[keyword] if is_finite(schema, option)]
         if keyword == "oneOf":
             _require_disjoint(schema, options, at)
         plain = not any(key not in _ANNOTATIONS for key in rest) and len(bases) == 1 and bases[0] == rest
@@ -151,13 +185,6 @@ def split_branches(schema: Schema, node: Node, at: str) -> list[Node]:
     if not bases:
         raise BadGrammar(f"{at}: no alternative describes a finite value")
     return bases
-
-
-def _list(node: Node, keyword: str, at: str) -> list[Node]:
-    value = node.get(keyword, [])
-    if not isinstance(value, list) or (keyword in node and not value) or not all(isinstance(part, dict | bool) for part in value):
-        raise BadGrammar(f"{at}: `{keyword}` must be a non-empty list of schemas")
-    return value
 
 
 def _inline(schema: Schema, node: Node, at: str) -> Node:
@@ -179,8 +206,6 @@ def _with_type(node: Node, at: str) -> Node:
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if not isinstance(kinds, list) or not kinds or any(kind not in TYPES for kind in kinds):
         raise BadGrammar(f"{at}: `type` must be one of {', '.join(TYPES)}, or a list of them")
-    if "enum" in node and (not isinstance(node["enum"], list) or not node["enum"]):
-        raise BadGrammar(f"{at}: `enum` must be a non-empty list")
     return node if node.get("type") == kinds else {**node, "type": kinds}
 
 
@@ -276,84 +301,6 @@ def _kinds(node: Node) -> set[str]:
     kinds = node.get("type", list(TYPES))
     found = {kinds} if isinstance(kinds, str) else set(kinds)
     return found | {"integer"} if "number" in found else found
-
-
-def check_value(schema: Schema, node: Node, value: Any) -> bool:
-    """Whether a decoded value satisfies `node`, in every keyword that a grammar is written for."""
-    if not isinstance(node, dict):
-        return node is not False
-    if "$ref" in node and not check_value(schema, schema.resolve(node["$ref"], "#"), value):
-        return False
-    if "type" in node and not any(_has_type(value, kind) for kind in ([node["type"]] if isinstance(node["type"], str) else node["type"])):
-        return False
-    if "const" in node and not _equal(value, node["const"]):
-        return False
-    if "enum" in node and not any(_equal(value, one) for one in node["enum"]):
-        return False
-    if not all(check_value(schema, part, value) for part in node.get("allOf", ())):
-        return False
-    if "anyOf" in node and not any(check_value(schema, part, value) for part in node["anyOf"]):
-        return False
-    if "oneOf" in node and sum(check_value(schema, part, value) for part in node["oneOf"]) != 1:
-        return False
-    if isinstance(value, str):
-        return _check_string(node, value)
-    if isinstance(value, list):
-        return _check_array(schema, node, value)
-    if isinstance(value, dict):
-        return _check_object(schema, node, value)
-    return isinstance(value, bool) or value is None or _check_number(node, value)
-
-
-def _equal(left: Any, right: Any) -> bool:
-    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
-
-
-def _has_type(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    if isinstance(value, int | float | Decimal):
-        return kind == "number" or (kind == "integer" and value == int(value))
-    return kind == {str: "string", list: "array", dict: "object", type(None): "null"}[type(value)]
-
-
-def _check_string(node: Node, value: str) -> bool:
-    return bool(
-        len(value) >= node.get("minLength", 0)
-        and ("maxLength" not in node or len(value) <= node["maxLength"])
-        and ("pattern" not in node or re.search(node["pattern"], value) is not None)
-    )
-
-
-def _check_number(node: Node, value: Any) -> bool:
-    exact = Decimal(str(value))
-    for keyword, sign in (("inimum", 1), ("aximum", -1)):
-        bound, strict = node.get(f"m{keyword}"), node.get(f"exclusiveM{keyword}")
-        if strict is True and bound is not None and exact == bound:
-            return False
-        if bound is not None and (exact - bound) * sign < 0:
-            return False
-        if strict is not None and not isinstance(strict, bool) and (exact - strict) * sign <= 0:
-            return False
-    return "multipleOf" not in node or exact % Decimal(node["multipleOf"]) == 0
-
-
-def _check_array(schema: Schema, node: Node, value: list[Any]) -> bool:
-    prefix = node.get("prefixItems", [])
-    return (
-        node.get("minItems", 0) <= len(value) <= node.get("maxItems", len(value))
-        and all(check_value(schema, part, item) for part, item in zip(prefix, value, strict=False))
-        and all(check_value(schema, node.get("items", True), item) for item in value[len(prefix) :])
-    )
-
-
-def _check_object(schema: Schema, node: Node, value: dict[str, Any]) -> bool:
-    properties, rest = node.get("properties", {}), node.get("additionalProperties", True)
-    return (
-        all(name in value for name in node.get("required", ()))
-        and node.get("minProperties", 0) <= len(value) <= node.get("maxProperties", len(value))
-        and all(check_value(schema, properties.get(name, rest), part) for name, part in value.items())
-    )
 
 
 def read_number(node: Any, name: str, at: str) -> Decimal:

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from shoal.mini.schema import Schema, check_value, parse_schema
+from shoal.mini.schema import Schema, parse_schema
+from shoal.mini.values import check_value
 
 LONGEST_STRING = 4096
 """Bytes of one JSON string, unless the schema's own `maxLength` allows more."""
