@@ -28,23 +28,25 @@ def upstream() -> Iterator[Upstream]:
     server.close()
 
 
-def config(upstream: Upstream, server: str = "", more: str = "") -> str:
-    """A configuration with that upstream as `up`, impatient towards callers and upstreams."""
+def config(upstream: Upstream, more: str = "", times: str = TIMES, **server: float) -> str:
+    """A configuration with that upstream as `up`, impatient towards callers and upstreams; `server` are settings of [server]."""
+    impatient = {
+        "max_body_bytes": BODY_BYTES,
+        "header_timeout_s": 2.0,
+        "body_timeout_s": 3.0,
+        "keep_alive_s": 4.0,
+        "refusals_per_s": 100_000,
+        "drain_s": 0.3,
+    }
+    lines = "".join(f"{name} = {value}\n" for name, value in (impatient | server).items())
     return f"""
 [server]
-max_body_bytes = {BODY_BYTES}
-header_timeout_s = 2.0
-body_timeout_s = 3.0
-keep_alive_s = 4.0
-refusals_per_s = 100000
-drain_s = 0.3
-{server}
-
+{lines}
 [providers.up]
 base_url = "http://127.0.0.1:{upstream.port}/v1"
 api_key = "sk-upstream-secret"
 discover = false
-timeouts = {{ {TIMES} }}
+timeouts = {{ {times} }}
 {more}
 """
 

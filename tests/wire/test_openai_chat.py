@@ -342,6 +342,19 @@ def test_a_notable_event_that_is_not_json_is_garbled(bad: bytes) -> None:
     assert found.value.kind == "upstream_garbled"
 
 
+@pytest.mark.parametrize("wants_usage", [True, False])
+@pytest.mark.parametrize("pieces", [[event(delta("", "stop")), event(LAST), DONE], [event(delta("", "stop")), event(LAST)]])
+def test_an_answer_that_cannot_be_settled_is_not_done(pieces: list[bytes], wants_usage: bool) -> None:
+    def settle(usage: Usage | None) -> tuple[str | None, bytes]:
+        raise Fault("overloaded", "the disk is full")
+
+    stream = Stream(wants_usage, settle)
+    with pytest.raises(Fault, match="disk"):
+        for piece in [*pieces, None]:
+            _ = stream.close() if piece is None else stream.feed(piece)
+    assert not stream.done
+
+
 def test_look_alikes_in_content_are_content() -> None:
     chunk = event(delta(LOOK_ALIKE))
     out, ledger, _ = run([chunk, event(delta("", "stop")), event({**LAST, "x_note": LOOK_ALIKE}), DONE])

@@ -4,6 +4,7 @@ The drain: on the first signal `on_drain` is called (readiness turns 503) and fo
 closing its connection; then the listeners close, answers in flight have `grace_s` to finish, and the process ends.
 """
 
+import asyncio
 import functools
 import signal
 import socket
@@ -19,6 +20,8 @@ from shoal.core.errors import Fault
 from shoal.net.exchange import JSON
 from shoal.net.limits import Limits
 from shoal.net.server import Connection, Door
+
+_LAST_WORDS_S = 2.0
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -109,7 +112,14 @@ async def serve(
         ssl_certfile=str(tls[0]) if tls else None,
         ssl_keyfile=str(tls[1]) if tls else None,
     )
-    await Server(config, drain, on_drain, on_ready).serve(sockets)
+    server = Server(config, drain, on_drain, on_ready)
+    await server.serve(sockets)
+    # whoever had no time to finish is told, and settled, before the caller closes what that needs
+    unfinished = list(server.server_state.tasks)
+    for task in unfinished:
+        task.cancel()
+    if unfinished:
+        await asyncio.wait(unfinished, timeout=_LAST_WORDS_S)
 
 
 async def nowhere(scope: object, receive: object, send: object) -> None:

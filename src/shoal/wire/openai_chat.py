@@ -283,8 +283,9 @@ class Stream:
             return event
         self.events += 1
         if data.strip() == b"[DONE]":
+            comment = self._receipt_comment()
             self.done = True
-            return self._receipt_comment() + event
+            return comment + event
         try:
             chunk = _chunk.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -329,8 +330,9 @@ class Stream:
             return out
         if not self.finished:
             raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
+        comment = self._receipt_comment()
         self.done = True
-        return out + self._receipt_comment() + b"data: [DONE]\n\n"
+        return out + comment + b"data: [DONE]\n\n"
 
 
 _SOME_USAGE = re.compile(rb'"usage"\s*:(?!\s*null)')
