@@ -17,7 +17,6 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import select, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shoal.core.ledger import Entry
@@ -70,7 +69,7 @@ class Folder:
             try:
                 await self.flush()
                 failing = False
-            except (OSError, SQLAlchemyError) as error:
+            except Exception as error:  # supervised: whatever it is, the journal keeps every line
                 log.log(logging.DEBUG if failing else logging.ERROR, "cannot fold the journal, will go on trying: %s", error)
                 failing = True
 
@@ -106,7 +105,8 @@ class Folder:
         if offset is None:
             async with self._engine.connect() as connection:
                 offset = (await connection.execute(_OFFSET, {"segment": name})).scalar() or 0
-        while offset < os.fstat(file).st_size:
+        size = os.fstat(file).st_size  # what comes while this is folded waits for the next round, and makes a group of its own there
+        while offset < size:
             lines, end = await asyncio.to_thread(_read_lines, file, offset, complete)
             if not lines:
                 break  # half a line, which its writer has yet to finish

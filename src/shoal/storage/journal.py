@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from shoal.core.errors import Fault
 from shoal.core.ledger import Entry
 
 SUFFIX = ".jsonl"
@@ -41,7 +42,7 @@ class Journal:
             raise _explain(error) from error
 
     def append(self, entry: Entry) -> None:
-        """Write one entry. Raises OSError when the disk takes no more; then nothing of the entry remains."""
+        """Write one entry. Raises Fault(overloaded) when the disk takes no more; nothing of the entry remains then."""
         line = self._encode(entry).replace(b"\n", b" ") + b"\n"  # JSON strings hold no bare line break, a pretty-printed receipt may
         try:
             if self._size + len(line) > self._limit and self._size:
@@ -103,8 +104,9 @@ def try_lock(file: int) -> bool:
     return os.fstat(file).st_nlink > 0
 
 
-def _explain(error: OSError) -> OSError:
-    return OSError(
-        error.errno,
-        f"the journal cannot be written ({error.strerror}): make room on the disk that holds it, or check its permissions",
+def _explain(error: OSError) -> Fault:
+    return Fault(
+        "overloaded",
+        f"The request cannot be recorded ({error.strerror}), so it is not answered: the operator must make room on the disk that holds "
+        "the journal, or check its permissions.",
     )
