@@ -218,6 +218,34 @@ def test_a_worker_does_not_outlive_its_parent(victim: Installation) -> None:
     assert list((victim.home / "journal").glob("*.jsonl")) == []
 
 
+def test_one_of_two_workers_dies_and_nobody_waits(upstream: Upstream, tmp_path: Path) -> None:
+    """A stream of the other worker goes on, receipts are found whoever wrote them, and connections are taken at once."""
+    upstream.play("two", held := Held())
+    shoal = Installation(tmp_path, config(upstream, times="", workers=2, grace_s=5.0)).start()
+    with begin(shoal, "two") as streaming:
+        carries = {process.pid: process for process in psutil.Process(shoal.process.pid).children() if serves(process, streaming)}
+        (other,) = [one for one in psutil.Process(shoal.process.pid).children() if one.pid not in carries]
+        names = []
+        for _ in range(20):
+            with Caller(shoal.port, shoal.key) as caller:
+                names.append(caller.ask(chat("up/x")).headers["x-request-id"])
+        other.kill()
+        other.wait(10)
+        with Caller(shoal.port, shoal.key) as caller:
+            assert caller.ask(chat("up/x")).status == 200
+            for name in names:
+                caller.send(get(shoal.key, f"/v1/receipts/{name}"))
+                assert caller.answer().json["id"] == name
+        held.release.set()
+        assert streaming.answer().events[-1] == b"[DONE]"
+    assert shoal.stop() == 0
+
+
+def serves(process: psutil.Process, caller: Caller) -> bool:
+    """Whether this process has the other end of a caller's connection."""
+    return any(one.raddr == caller.socket.getsockname() for one in process.net_connections() if one.raddr)
+
+
 # keys
 
 
