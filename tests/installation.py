@@ -32,7 +32,9 @@ def wait_for(look: Callable[[], Value | None], what: str, timeout_s: float = PAT
 class Installation:
     """One server process tree. `key` is the first key, which the greeting shows."""
 
-    def __init__(self, home: Path, config: str, env: Mapping[str, str] | None = None, wrap: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, home: Path, config: str, env: Mapping[str, str] | None = None, wrap: tuple[str, ...] = (), mini: bool = False
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.config = home / "shoal.toml"
@@ -40,13 +42,15 @@ class Installation:
         clean = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         self.env = {**clean, "SHOAL_HOME": str(home), **(env or {})}
         self.wrap = wrap
+        self.mini = mini
         self.key = ""
         self.port = 0
         self.said: list[str] = []
 
     def start(self, port: int = 0) -> "Installation":
         """Start and wait until it serves."""
-        argv = [*self.wrap, sys.executable, "-m", "shoal", "serve", "--no-mini", "--config", str(self.config), "--port", str(port)]
+        argv = [*self.wrap, sys.executable, "-m", "shoal", "serve", "--config", str(self.config), "--port", str(port)]
+        argv += [] if self.mini else ["--no-mini"]
         with (self.home / "stderr.txt").open("ab") as log:
             self.process = subprocess.Popen(argv, env=self.env, stdout=subprocess.PIPE, stderr=log, text=True)
         self.said.clear()
