@@ -80,6 +80,26 @@ def test_cuts_change_nothing(shoal: Installation, expected: list[object], cuts: 
         assert [plain(caller.answer()) for _ in expected] == expected
 
 
+@given(data=st.data())
+@settings(max_examples=150)
+def test_damaged_requests_do_no_damage(shoal: Installation, data: st.DataObject) -> None:
+    """Bytes changed, lost and added anywhere: whatever comes back is HTTP with an error of our shape, and the next caller is served."""
+    whole = bytearray(b"".join(data.draw(st.permutations(mixed(shoal)), "order")[:3]))
+    for _ in range(data.draw(st.integers(1, 4), "changes")):
+        at = data.draw(st.integers(0, len(whole) - 1), "at")
+        end = at + data.draw(st.integers(0, 5), "lost")
+        whole[at:end] = data.draw(st.binary(max_size=5) | st.sampled_from([b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"\0", b": "]), "added")
+    with Caller(shoal.port) as caller:
+        caller.send(bytes(whole))
+        caller.socket.shutdown(socket.SHUT_WR)
+        while not (answer := caller.answer()).cut:
+            assert answer.status in range(200, 432)
+            if answer.status >= 400 and answer.body:
+                assert answer.error["code"]
+    with Caller(shoal.port, shoal.key) as caller:
+        assert caller.ask(GOOD).status == 200
+
+
 def test_a_request_may_come_byte_by_byte(shoal: Installation, expected: list[object]) -> None:
     for index in (0, 2, 3):
         with Caller(shoal.port) as caller:
@@ -457,6 +477,20 @@ def test_events_reach_the_caller_as_they_come(shoal: Installation, upstream: Ups
             caller.unread += caller.socket.recv(65536)
         seen.set()
         assert caller.answer().events[-1] == b"[DONE]"
+
+
+def test_requests_leave_no_memory_behind(shoal: Installation) -> None:
+    batch = b"".join(mixed(shoal)) + request(shoal.key, {**GOOD, "stream": True})
+    worker = shoal.worker()
+    sizes = []
+    for _ in range(2):
+        with Caller(shoal.port) as caller:
+            for _ in range(150):
+                caller.send(batch)
+                for _ in range(11):
+                    caller.answer()
+        sizes.append(worker.memory_info().rss)
+    assert sizes[1] - sizes[0] < 4_000_000
 
 
 def test_the_server_is_as_it_was(shoal: Installation) -> None:
