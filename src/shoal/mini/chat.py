@@ -91,17 +91,19 @@ def _make_reader(use: ToolUse) -> Reader | None:
     return None
 
 
-# For callers who ask for nothing in particular: what the authors of SmolLM2 sample with. At 1.0 a model this small loses the thread.
-DEFAULT_TEMPERATURE, DEFAULT_TOP_P = 0.2, 0.9
+# For callers who ask for nothing in particular the likeliest text: asked for the capital of France, the minnow says Paris, while half its
+# samples do not. Several answers at once should differ: they are sampled as the authors of SmolLM2 do. At 1.0 it loses the thread.
+_SEVERAL_TEMPERATURE, _SEVERAL_TOP_P = 0.2, 0.9
 
 
 def make_sampling(
     request: dialect.Generation, max_tokens: int, can: Capabilities, *, schema: str | None = None, logprobs: bool = False
 ) -> Sampling:
     """How to choose tokens for a checked request; what the engine cannot do is left out. `top_p` 0 leaves the likeliest token only."""
-    plain = request.temperature is None and request.top_p is None
-    top_p = (DEFAULT_TOP_P if plain else 1.0) if request.top_p is None else request.top_p
-    temperature = (DEFAULT_TEMPERATURE if plain else 1.0) if request.temperature is None else request.temperature
+    temperature, top_p = request.temperature, request.top_p
+    if temperature is None and top_p is None:
+        temperature, top_p = (_SEVERAL_TEMPERATURE, _SEVERAL_TOP_P) if (request.n or 1) > 1 else (0.0, 1.0)
+    temperature, top_p = 1.0 if temperature is None else temperature, 1.0 if top_p is None else top_p
     return Sampling(
         max_tokens=max_tokens,
         temperature=temperature if top_p else 0.0,
