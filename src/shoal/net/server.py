@@ -212,7 +212,8 @@ class Connection(HttpToolsProtocol):
         """Admit or refuse on the headers alone; ask for the body where the caller waits for that."""
         try:
             most = self.limits.header_bytes
-            if self._head_bytes + self._read_bytes > most and head_size(self.url, self.headers) > most:
+            # counted only where it may matter: the head came in several reads, or in one that is larger than a head may be
+            if (self._head_bytes or self._read_bytes > most) and head_size(self.url, self.headers) > most:
                 raise head_too_large(most)
             self.door.admit(exchange)
             if length > self.limits.body_bytes:
