@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 from typing import Any
 
 import msgspec
@@ -393,21 +392,16 @@ CHUNKS = st.lists(
 )
 
 
-def tidy(pieces: list[bytes]) -> bytes:
-    """An empty line that ends no event means nothing, and may pass or not."""
-    return re.sub(rb"[\r\n]{2,}", b"\n\n", b"".join(pieces))
-
-
 def outcome(pieces: list[bytes], wants_usage: bool) -> tuple[bytes, list[Usage | None], str | None]:
-    """What goes out (but for needless blank lines), what was settled and how it ended."""
+    """What goes out, what was settled and how it ended."""
     ledger = Ledger()
     stream = Stream(wants_usage, ledger.settle)
     out = [stream.feed(piece) for piece in pieces]
     try:
         out.append(stream.close())
     except Fault as found:
-        return tidy(out), ledger.seen, found.kind
-    return tidy(out), ledger.seen, None
+        return b"".join(out), ledger.seen, found.kind
+    return b"".join(out), ledger.seen, None
 
 
 @given(CHUNKS, st.lists(st.integers(0, 10_000), max_size=30), st.booleans())
@@ -437,13 +431,6 @@ def test_an_untouched_chunk_keeps_its_bytes(chunks: list[bytes], wants_usage: bo
         found = out.find(chunk, position)
         assert found >= 0, (chunk, out, kind)
         position = found + len(chunk)
-
-
-def test_a_blank_line_before_an_event_is_no_part_of_its_json() -> None:
-    twice = event({"x": {"usage": USAGE}, "choices": [], "usage": USAGE})
-    out, ledger, _ = run([b"\n" + twice, DONE])
-    assert json.loads(out.split(b"data: ")[1])["usage"] == {**USAGE, "cost": 0.0000015}
-    assert ledger.seen == [Usage(input=3, output=2)]
 
 
 def test_an_error_event_is_one_event() -> None:
