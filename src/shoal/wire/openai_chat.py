@@ -156,7 +156,7 @@ def _places(body: bytes, raw_usage: bytes, end: int) -> Iterator[int]:
 
 def _usage_of(body: bytes) -> bytes:
     """The raw `usage` of an answer, or of an event that holds one."""
-    return bytes(_answer.decode(body if body[:1] in b"{ \t\r\n" else sse.data_of(body) or b"{}").usage)
+    return bytes(_answer.decode(sse.data_of(body) or body).usage)  # no line of a JSON object begins with `data:`
 
 
 def fault(status: int, headers: dict[bytes, bytes], body: bytes) -> Fault:
