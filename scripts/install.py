@@ -33,8 +33,7 @@ def main(extras: list[str]) -> int:
     target = f"{PROJECT}[{','.join(extras)}]" if extras else str(PROJECT)
     uv = find_uv()
     if uv is not None:
-        # --native-tls: the system's certificates, as pip uses
-        command = [uv, "pip", "install", "--native-tls", "--python", sys.executable, PIP, "--editable", target]
+        command = [uv, "pip", "install", "--python", sys.executable, PIP, "--editable", target]
         if subprocess.run(command, env=translate_configuration(), check=False).returncode == 0:
             return 0
         print("install: uv failed, installing with pip", file=sys.stderr)
@@ -56,7 +55,8 @@ def find_uv() -> str | None:
 
 def translate_configuration() -> dict[str, str]:
     """The environment for uv: pip's own settings, from its files and variables, under uv's names; variables already set win."""
-    environment = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # the best version over all indices, as pip does
+    # as pip does: the system's certificates, and the best version over all indices
+    environment = {"UV_SYSTEM_CERTS": "true", "UV_INDEX_STRATEGY": "unsafe-best-match"}
     listing = subprocess.run([*pip("config"), "list"], capture_output=True, text=True, check=False).stdout
     for line in listing.splitlines():  # global.index-url='...'
         key, _, value = line.partition("=")
