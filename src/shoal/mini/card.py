@@ -10,6 +10,10 @@ SPEED_FILE = "speed.json"
 JOB_FILE = "job.json"
 
 
+FORM = 2
+"""Which way of preparing weights a card belongs to; weights prepared in an older way are prepared anew."""
+
+
 class Card(msgspec.Struct, frozen=True):
     """One prepared model. `kind` "chat" generates, "embedding" embeds; `engine` names the module that runs it.
 
@@ -28,6 +32,7 @@ class Card(msgspec.Struct, frozen=True):
     eos_token: str = ""
     stop_tokens: tuple[int, ...] = ()
     dimensions: int = 0
+    form: int = 0
 
 
 class Speed(msgspec.Struct, frozen=True):
@@ -65,8 +70,8 @@ def read_card(directory: Path) -> Card:
 
 
 def write_card(directory: Path, card: Card) -> None:
-    """Write the card into `directory`."""
-    (directory / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+    """Write the card into `directory`, as of the present form."""
+    (directory / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(card, form=FORM))))
 
 
 def read_speed(directory: Path) -> Speed:

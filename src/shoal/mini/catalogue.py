@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from shoal.mini import pull
-from shoal.mini.card import FILE, JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, read_card, read_speed
+from shoal.mini.card import FILE, FORM, JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, read_card, read_speed
 from shoal.mini.engine import Embedder, Engine
 from shoal.mini.pull import Progress, PullFailed
 
@@ -38,7 +38,10 @@ def list_models(home: Path) -> list[Card]:
 
 def prepared(home: Path, model: str) -> bool:
     """Whether `model` can be loaded without fetching anything."""
-    return (find_directory(home, model) / FILE).is_file()
+    try:
+        return read_card(find_directory(home, model)).form == FORM
+    except (OSError, msgspec.ValidationError):
+        return False
 
 
 def prepare(home: Path, model: str, progress: Progress, threads: int | None = None) -> Card:
@@ -56,7 +59,7 @@ def prepare(home: Path, model: str, progress: Progress, threads: int | None = No
         if not prepared(home, model):
             partial.mkdir(exist_ok=True)
             _make(partial, model, progress, threads or os.cpu_count() or 1)
-            shutil.rmtree(directory, ignore_errors=True)  # only ever something without a card
+            shutil.rmtree(directory, ignore_errors=True)  # damaged, or of an older form
             partial.replace(directory)
     return read_card(directory)
 

@@ -1,8 +1,7 @@
-"""Turns any GGUF into one whose weights the engine reads without loss.
+"""Turns any GGUF into one whose weights every engine reads without loss.
 
 OpenVINO's reader rounds the zero points of Q4_1 and of the K types, which costs a small model a third of its top choices (docs/lab.md).
-So every quantised tensor is dequantised exactly, one at a time, and written as F16 (what F16 cannot hold is refused, never rounded away),
-and from there, on processors that are faster with it, as Q8_0.
+So every quantised tensor is dequantised exactly, one at a time, and written as F16; what F16 cannot hold is refused, never rounded away.
 """
 
 from collections.abc import Callable
@@ -10,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
-from gguf.quants import dequantize, quant_shape_to_byte_shape, quantize
+from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
+from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 Fields = dict[str, Any]
 Progress = Callable[[str, int, int], None]
 """Told (what is being done, units done, units in all); units are bytes or steps."""
 
+_F32, _F16 = GGMLQuantizationType.F32, GGMLQuantizationType.F16
 _HARMLESS = 2e-3  # of a tensor's root mean square: F16 keeps 11 bits, so an ordinary weight is off by 5e-4 of itself at most
 
 
@@ -38,77 +38,46 @@ def read_fields(reader: GGUFReader) -> Fields:
     return {name: field.contents() for name, field in reader.fields.items()}
 
 
-def rewrite(reader: GGUFReader, fields: Fields, targets: dict[Path, GGMLQuantizationType], progress: Progress) -> None:
-    """Write every matrix of `reader` to each target as its kind (F16 or Q8_0), metadata kept, in one pass. Raises BadGguf.
-
-    Q8_0 has 8 bits per weight and a scale per 32: it halves what a step must read.
-    """
-    writers = [(_start(reader, fields, path, kind), kind) for path, kind in targets.items()]
-    done, total = 0, sum(int(tensor.n_elements) for tensor in reader.tensors)
-    try:
-        for tensor in reader.tensors:
-            exact = _read_exact(tensor)
-            for writer, kind in writers:
-                writer.write_tensor_data(_convert(tensor, exact, _choose_kind(tensor, kind)), tensor_endianess=reader.endianess)
-            done += int(tensor.n_elements)
-            progress("converting", done, total)
-    finally:
-        for writer, _ in writers:
-            writer.close()
-
-
-def _start(reader: GGUFReader, fields: Fields, path: Path, kind: GGMLQuantizationType) -> GGUFWriter:
-    """A writer whose header, metadata and table of tensors are written."""
-    writer = GGUFWriter(path, str(fields.get("general.architecture", "")), endianess=reader.endianess)
+def widen(reader: GGUFReader, fields: Fields, target: Path, progress: Progress) -> None:
+    """Write `reader` to `target` with every matrix as F16, metadata kept. Raises BadGguf."""
+    writer = GGUFWriter(target, str(fields.get("general.architecture", "")), endianess=reader.endianess)
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type", "general.quantization_version"):
             continue
         inner = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
         writer.add_key_value(name, fields[name], field.types[0], sub_type=inner)
-    writer.add_file_type(LlamaFileType.MOSTLY_F16 if kind == GGMLQuantizationType.F16 else LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(LlamaFileType.MOSTLY_F16)
     for tensor in reader.tensors:
-        as_kind = _choose_kind(tensor, kind)
-        dtype, shape = _plan(tuple(int(length) for length in reversed(tensor.shape)), as_kind)
-        writer.add_tensor_info(tensor.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize, as_kind)
+        shape = tuple(int(length) for length in reversed(tensor.shape))
+        dtype, kind = (np.dtype(np.float32), _F32) if len(shape) == 1 else (np.dtype(np.float16), _F16)
+        writer.add_tensor_info(tensor.name, shape, dtype, int(np.prod(shape)) * dtype.itemsize, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    return writer
-
-
-def _plan(shape: tuple[int, ...], kind: GGMLQuantizationType) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """How a tensor of `shape` lies in the file: element type and shape, in bytes for quantised kinds."""
-    if kind == GGMLQuantizationType.F32:
-        return np.dtype(np.float32), shape
-    if kind == GGMLQuantizationType.F16:
-        return np.dtype(np.float16), shape
-    return np.dtype(np.uint8), quant_shape_to_byte_shape(shape, kind)
-
-
-def _choose_kind(tensor: Any, kind: GGMLQuantizationType) -> GGMLQuantizationType:
-    """Vectors (norms, biases) are kept as F32, as the engine wants them; so are rows that the kind's blocks do not divide."""
-    wide = len(tensor.shape) == 1 or int(tensor.shape[0]) % GGML_QUANT_SIZES[kind][0] != 0
-    return GGMLQuantizationType.F32 if wide else kind
-
-
-def _read_exact(tensor: Any) -> NDArray[np.float32]:
-    """The tensor's values, in row-major shape."""
+    done, total = 0, sum(int(tensor.n_elements) for tensor in reader.tensors)
     try:
-        return np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        for tensor in reader.tensors:
+            writer.write_tensor_data(_widened(tensor), tensor_endianess=reader.endianess)
+            done += int(tensor.n_elements)
+            progress("converting", done, total)
+    finally:
+        writer.close()
+
+
+def _widened(tensor: Any) -> NDArray[Any]:
+    """The tensor's values in row-major shape: a vector (norms, biases) as F32, as the engine wants it, a matrix as F16."""
+    vector = len(tensor.shape) == 1
+    if tensor.tensor_type == (_F32 if vector else _F16):
+        data: NDArray[Any] = tensor.data
+        return data
+    try:
+        exact = np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
     except NotImplementedError as error:
         raise BadGguf(
             f"tensor {tensor.name} is of type {tensor.tensor_type.name}, which is not understood; choose an F16 or Q8_0 file"
         ) from error
-
-
-def _convert(tensor: Any, exact: NDArray[np.float32], kind: GGMLQuantizationType) -> NDArray[Any]:
-    if tensor.tensor_type == kind:
-        data: NDArray[Any] = tensor.data
-        return data
-    if kind == GGMLQuantizationType.F32:
+    if vector:
         return exact
-    if kind != GGMLQuantizationType.F16:
-        return quantize(exact, kind)
     with np.errstate(over="ignore"):
         half = exact.astype(np.float16)
     _require_harmless(tensor.name, exact, half)
