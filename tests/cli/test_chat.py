@@ -116,7 +116,7 @@ class Terminal:
         """What was shown up to `text`, which is taken away."""
         deadline = time.monotonic() + PATIENCE_S
         while text.encode() not in self.seen:
-            assert select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))[0], f"no {text!r} in {self.seen!r}"
+            assert select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))[0], f"no {text!r} in {self.seen[-200:]!r}"
             self.seen += os.read(self.master, 4096)
         before, _, self.seen = self.seen.partition(text.encode())
         return before.decode()

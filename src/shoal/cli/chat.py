@@ -125,9 +125,11 @@ def printable(text: str) -> str:
 def converse(talk: Conversation) -> None:
     """The conversation at the terminal, until /exit or the end of input."""
     import readline  # noqa: F401 - gives input() line editing and history
+    import signal
 
     from rich.console import Console
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script that starts us may have left Ctrl-C ignored
     console = Console(highlight=False)
     known = [row["id"] for row in talk.endpoint.get("/models")["data"]]  # fails now, not after the first question
     console.print(f"[bold]{talk.model}[/] at {talk.endpoint.url} [dim]· /help for commands, Ctrl-D to leave[/]")
