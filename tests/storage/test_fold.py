@@ -109,7 +109,7 @@ async def test_what_the_living_write_is_left_to_them_unless_asked_for(store: Sto
 
 
 async def test_groups_and_statements_end_anywhere(store: Store, tmp_path: Path, make_entry: MakeEntry) -> None:
-    sizes = (fold.GROUP_ROWS * 2 + fold.STATEMENT_ROWS + 1, fold.GROUP_ROWS, fold.STATEMENT_ROWS, 1, 0)
+    sizes = (fold.GROUP_ROWS * 2 + sum(fold.STATEMENT_ROWS), fold.GROUP_ROWS, *fold.STATEMENT_ROWS, 0)
     for name, size in enumerate(sizes):
         write(tmp_path / "journal", str(name), *(make_entry(name * 100_000 + number) for number in range(size)))
     await store.recover(tmp_path / "journal")
@@ -125,6 +125,15 @@ async def test_a_line_longer_than_a_read_is_folded(store: Store, tmp_path: Path,
     found = await store.receipts.find("req_000000002")
     assert found is not None
     assert found.receipt == receipt
+
+
+async def test_a_group_larger_than_a_read_is_cut_between_lines(store: Store, tmp_path: Path, make_entry: MakeEntry) -> None:
+    receipt = msgspec.Raw(b'"' + b"x" * 1000 + b'"')
+    count = 3 * fold.READ_BYTES // 1000
+    write(tmp_path / "journal", "a", *(make_entry(number, receipt=receipt) for number in range(count)))
+    await store.recover(tmp_path / "journal")
+    assert count_rows(tmp_path) == (count, count)
+    assert list((tmp_path / "journal").iterdir()) == []
 
 
 async def test_a_line_torn_at_any_byte_waits_until_it_is_whole(store: Store, tmp_path: Path, make_entry: MakeEntry) -> None:

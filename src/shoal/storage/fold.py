@@ -27,18 +27,23 @@ from shoal.storage.usage import Tally
 
 INTERVAL_S = 0.5
 GROUP_ROWS = 2_000  # a transaction
-SLICE_ROWS = 100  # between two yields to the event loop
-STATEMENT_ROWS = 250  # rows an INSERT: one statement releases the interpreter's lock once, and SQLite takes 32,766 parameters at most
+SLICE_ROWS = 50  # between two yields to the event loop
+STATEMENT_ROWS = (250, 50, 10, 1)  # rows an INSERT: its binding keeps the interpreter's lock; a row a statement would fight for it
 READ_BYTES = 1024 * 1024
 REJECTED = "rejected"
 
 log = logging.getLogger("shoal.storage")
 
-_ROW = f"({', '.join('?' * len(requests.columns))})"
-_HEAD = f"INSERT INTO requests ({', '.join(requests.columns.keys())}) VALUES "  # noqa: S608 - names of our own columns
-_TAIL = " ON CONFLICT DO NOTHING"
-_ONE = _HEAD + _ROW + _TAIL
-_MANY = _HEAD + ", ".join([_ROW] * STATEMENT_ROWS) + _TAIL
+# sqlite3 binds an int, a str or a bytearray at once, and asks for an adapter of everything else, None and bool too, four times as long
+_COLUMNS = requests.columns.keys()
+_STREAM, _RECEIPT = _COLUMNS.index("stream"), _COLUMNS.index("receipt")
+_NOTHING = -1
+_ROW = f"({', '.join(f'nullif(?, {_NOTHING})' if column.nullable else '?' for column in requests.columns)})"
+_INSERTS = {
+    rows: f"INSERT INTO requests ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of our own columns
+    f"VALUES {', '.join([_ROW] * rows)} ON CONFLICT DO NOTHING"
+    for rows in STATEMENT_ROWS
+}
 _OFFSET = text("SELECT folded_bytes FROM journal_offsets WHERE segment = :segment")
 _ADVANCE = text(
     "INSERT INTO journal_offsets (segment, folded_bytes) VALUES (:segment, :end) "
@@ -167,21 +172,29 @@ async def recover(engine: AsyncEngine, directory: Path) -> None:
 
 async def _insert(connection: AsyncConnection, entries: list[Entry]) -> int:
     """Insert the rows whose id is not known; returns how many those were."""
-    inserted = 0
-    whole = len(entries) - len(entries) % STATEMENT_ROWS
-    for at in range(0, whole, STATEMENT_ROWS):
-        rows = map(msgspec.structs.astuple, entries[at : at + STATEMENT_ROWS])
-        inserted += (await connection.exec_driver_sql(_MANY, tuple(chain.from_iterable(rows)))).rowcount
-    if rest := [msgspec.structs.astuple(entry) for entry in entries[whole:]]:
-        inserted += (await connection.exec_driver_sql(_ONE, rest)).rowcount
+    inserted = at = 0
+    for size, statement in _INSERTS.items():
+        while len(entries) - at >= size:
+            inserted += (await connection.exec_driver_sql(statement, _flatten(entries[at : at + size]))).rowcount
+            at += size
     return inserted
+
+
+def _flatten(entries: list[Entry]) -> tuple[object, ...]:
+    """The values of these rows, one row after another, in the types that are bound fast; `_ROW` turns _NOTHING into NULL."""
+    rows = chain.from_iterable(map(msgspec.structs.astuple, entries))
+    values = [_NOTHING if value is None else value for value in rows]
+    width = len(_COLUMNS)
+    values[_STREAM::width] = map(int, values[_STREAM::width])
+    values[_RECEIPT::width] = map(bytearray, values[_RECEIPT::width])
+    return tuple(values)
 
 
 async def _drop_known(connection: AsyncConnection, entries: list[Entry]) -> list[Entry]:
     fresh = {entry.request_id: entry for entry in reversed(entries)}  # of two in one group the first counts
     ids = list(fresh)
-    for at in range(0, len(ids), STATEMENT_ROWS):
-        query = select(requests.c.request_id).where(requests.c.request_id.in_(ids[at : at + STATEMENT_ROWS]))
+    for at in range(0, len(ids), SLICE_ROWS):
+        query = select(requests.c.request_id).where(requests.c.request_id.in_(ids[at : at + SLICE_ROWS]))
         for known in (await connection.execute(query)).scalars():
             del fresh[known]
     return list(fresh.values())
