@@ -41,11 +41,14 @@ def make_tensors(seed: int = 1) -> dict[str, np.ndarray]:
 
 
 def write_tiny(
-    path: Path, tensors: dict[str, np.ndarray] | None = None, kind: GGMLQuantizationType = GGMLQuantizationType.Q4_1
+    path: Path,
+    tensors: dict[str, np.ndarray] | None = None,
+    kind: GGMLQuantizationType = GGMLQuantizationType.Q4_1,
+    architecture: str = "llama",
 ) -> dict[str, np.ndarray]:
     """Write the model, its matrices quantised to `kind`; returns the weights before that."""
     tensors = make_tensors() if tensors is None else tensors
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, architecture)
     writer.add_name("tiny")
     writer.add_license("apache-2.0")
     writer.add_block_count(1)
@@ -54,6 +57,8 @@ def write_tiny(
     writer.add_feed_forward_length(INNER)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
+    if architecture == "granite":
+        writer.add_logit_scale(1.0)
     writer.add_rope_freq_base(10000.0)
     writer.add_rope_dimension_count(HEAD)
     writer.add_layer_norm_rms_eps(1e-5)

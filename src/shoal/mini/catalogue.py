@@ -76,10 +76,20 @@ def load_engine(home: Path, model: str, threads: int, on_broken: Callable[[str],
     """
     directory = find_directory(home, model)
     card = _read_prepared(directory, model, "chat")
+    speed = read_speed(directory) if (directory / SPEED_FILE).is_file() else None
+    if card.engine == "llamacpp":
+        return _load_llamacpp(directory, card, threads, speed)
     from shoal.mini.openvino import OpenVinoEngine
 
-    speed = read_speed(directory) if (directory / SPEED_FILE).is_file() else None
     return OpenVinoEngine(directory, card, threads, on_broken, speed)
+
+
+def _load_llamacpp(directory: Path, card: Card, threads: int, speed: Speed | None) -> Engine:
+    try:
+        from shoal.mini.llamacpp import LlamaCppEngine
+    except ImportError as error:
+        raise PullFailed(f"{card.name} needs llama.cpp, which is not installed: pip install 'shoal[llamacpp]'") from error
+    return LlamaCppEngine(directory, card, threads, speed)
 
 
 def load_embedder(home: Path, threads: int = 1, model: str = EMBEDDING) -> Embedder:
@@ -135,7 +145,7 @@ def _make(partial: Path, model: str, progress: Progress, threads: int) -> None:
     (partial / JOB_FILE).write_bytes(msgspec.json.encode(job))
     _run("shoal.mini.conversion", [str(partial), str(threads)], progress)
     if job.gguf:
-        (partial / job.gguf).unlink()  # its exact widening stays
+        (partial / job.gguf).unlink(missing_ok=True)  # its exact widening stays; llama.cpp has taken the file itself
     (partial / JOB_FILE).unlink()
 
 

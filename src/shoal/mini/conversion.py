@@ -8,7 +8,9 @@ import json
 import shutil
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import openvino
@@ -24,6 +26,7 @@ from shoal.mini.zeropoints import is_kept, restore
 
 GGUF_FILE = "model.gguf"
 GRAPH_FILE = "openvino_model.xml"
+_OPENVINO_READS = frozenset({"llama", "qwen2", "qwen3"})  # architectures of GGUF files
 _CALIBRATION_S = 2.0
 _STREAMS = 32
 _PROMPT_TOKENS = 256
@@ -43,16 +46,36 @@ def convert(directory: Path, threads: int) -> None:
         fields = read_fields(reader)
         build_tokenizer(fields).save(str(directory / TOKENIZER_FILE))
         card = describe(job, fields)
-        if not (compiled / GRAPH_FILE).exists():
+        if card.engine == "openvino" and not (compiled / GRAPH_FILE).exists():
             save_openvino(reader, fields, directory / job.gguf, directory / GGUF_FILE, compiled)
     else:
         card = describe_openvino(job, compiled)
         shutil.copyfile(compiled / "tokenizer.json", directory / TOKENIZER_FILE)
     _say("measuring", 0, 1)
-    speed = measure(directory, threads)
+    speed = measure_llamacpp(directory, job, card, threads) if card.engine == "llamacpp" else measure(directory, threads)
     (directory / SPEED_FILE).write_bytes(msgspec.json.encode(speed))
     write_card(directory, card)
     _say("measuring", 1, 1)
+
+
+def choose_engine(architecture: str) -> Literal["openvino", "llamacpp"]:
+    """OpenVINO for what it reads, llama.cpp for the rest. Raises BadGguf if that is not installed."""
+    if architecture in _OPENVINO_READS:
+        return "openvino"
+    if find_spec("xllamacpp") is None:
+        known = ", ".join(sorted(_OPENVINO_READS))
+        raise BadGguf(f"models of the kind {architecture!r} need llama.cpp: pip install 'shoal[llamacpp]' (without it: {known})")
+    return "llamacpp"
+
+
+def measure_llamacpp(directory: Path, job: Job, card: Card, threads: int) -> Speed:
+    """Give llama.cpp the file as it came, and measure what it makes of it."""
+    from shoal.mini.llamacpp import GGUF_FILE, measure_speed
+
+    if not (directory / GGUF_FILE).exists():
+        (directory / job.gguf).replace(directory / GGUF_FILE)
+    prompt = [100 + i % 100 for i in range(min(_PROMPT_TOKENS, card.context_tokens // 2))]
+    return measure_speed(directory / GGUF_FILE, card.context_tokens, threads, prompt)
 
 
 def describe(job: Job, fields: Fields) -> Card:
@@ -67,7 +90,7 @@ def describe(job: Job, fields: Fields) -> Card:
     return Card(
         name=job.name,
         kind="chat",
-        engine="openvino",
+        engine=choose_engine(str(architecture)),
         context_tokens=int(job.context_tokens or fields[f"{architecture}.context_length"]),
         license=job.license or str(fields.get("general.license", "")),
         source=job.source,

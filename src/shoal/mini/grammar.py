@@ -9,6 +9,7 @@ A string's `maxLength` above 64 is left to watch.py's check at the end of the an
 """
 
 import json
+import re
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -40,8 +41,11 @@ _COMMON = {
 
 
 @lru_cache(maxsize=256)
-def write_grammar(json_schema: str) -> str:
-    """The EBNF of a schema given as JSON text, with `root` as its start. Raises BadGrammar naming the keyword that is in the way."""
+def write_grammar(json_schema: str, lookahead: bool = True) -> str:
+    """The EBNF of a schema given as JSON text, with `root` as its start. Raises BadGrammar naming the keyword that is in the way.
+
+    Without `lookahead` it is GBNF, which knows no such hints.
+    """
     try:
         schema = parse_schema(json_schema)
         grammar = _Writer(schema).write()
@@ -49,7 +53,7 @@ def write_grammar(json_schema: str) -> str:
         raise BadGrammar("the schema is nested too deeply") from None
     if len(grammar) > _LARGEST_GRAMMAR:
         raise BadGrammar(f"the schema is too large: its grammar has {len(grammar)} characters, the limit is {_LARGEST_GRAMMAR}")
-    return grammar
+    return grammar if lookahead else re.sub(r" *\(= \[[^\n]*\]\)$", "", grammar, flags=re.MULTILINE)
 
 
 class _Writer:
