@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shoal.supervisor import CannotListen, bind
@@ -147,7 +148,9 @@ def test_a_child_that_is_not_essential_is_started_for_ever_with_growing_pauses(t
 @pytest.mark.parametrize("tree", [["worker"]], indirect=True)
 def test_the_socket_outlives_a_worker(tree: Tree) -> None:
     pid = next(words[1] for words in tree.lines(2) if words[0] == "worker")
-    os.kill(int(pid), signal.SIGKILL)
+    worker = psutil.Process(int(pid))
+    worker.kill()
+    worker.wait(PATIENCE_S)  # until it is gone it may still accept
     with socket.create_connection(("127.0.0.1", tree.port), timeout=PATIENCE_S) as connection:
         assert connection.recv(100) == b"worker"
 

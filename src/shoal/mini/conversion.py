@@ -20,6 +20,7 @@ from gguf import GGUFReader
 from shoal.mini.card import JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, write_card
 from shoal.mini.gguf import BadGguf, Fields, open_gguf, read_fields, widen
 from shoal.mini.openvino import MODEL_DIRECTORY, choose_precision, measure_decode, measure_prefill, open_pipeline
+from shoal.mini.processor import spare
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import UnknownTokenizer, build_tokenizer, find_stop_tokens
 from shoal.mini.zeropoints import is_kept, restore
@@ -38,6 +39,7 @@ def _say(stage: str, done: int, total: int) -> None:
 
 def convert(directory: Path, threads: int) -> None:
     """Make DIRECTORY/{model.gguf,tokenizer.json,openvino/,model.json,speed.json}."""
+    spare(threads)
     job = msgspec.json.decode((directory / JOB_FILE).read_bytes(), type=Job)
     compiled = directory / MODEL_DIRECTORY
     if job.gguf:

@@ -20,6 +20,7 @@ from openvino import opset13 as ops
 from tokenizers import Tokenizer
 
 from shoal.mini.card import Card, Report, write_card
+from shoal.mini.processor import spare
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 
 GRAPH_FILE = "embedding.xml"
@@ -40,6 +41,7 @@ class OpenVinoEmbedder:
         self._tokenizer.no_padding()
         self.dimensions, self.context_tokens = card.dimensions, card.context_tokens
         self.size: int = self._tokenizer.get_vocab_size()
+        spare(threads)
         properties = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         self._request = openvino.Core().compile_model(directory / GRAPH_FILE, "CPU", properties).create_infer_request()
         self._lock = threading.Lock()

@@ -22,6 +22,7 @@ import openvino_genai
 from shoal.mini.card import Card, Speed
 from shoal.mini.engine import Capabilities, Finish, Full, Piece, Sampling, Tokenizer
 from shoal.mini.grammar import write_grammar
+from shoal.mini.processor import spare
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import TokenTable
 from shoal.mini.watch import JsonWatch
@@ -241,6 +242,7 @@ class OpenVinoEngine:
 
 def open_pipeline(directory: Path, threads: int) -> Any:
     """Compile the model in `directory` (OpenVINO's own form) for this CPU, with `threads` threads."""
+    spare(threads)
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.max_num_batched_tokens = _BATCH_TOKENS
     scheduler.max_num_seqs = SLOTS
