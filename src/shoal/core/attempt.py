@@ -2,20 +2,31 @@
 
 import msgspec
 
+from shoal.core.answer import Answer
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.usage import Usage
 
 
 class Try(msgspec.Struct, frozen=True):
-    """A policy's wish: ask this deployment, after waiting `delay_s`."""
+    """A policy's wish: ask this deployment, after waiting `delay_s`.
+
+    `late_after_s`: send the policy Late when nothing of the answer has come by then; the try goes on beside whatever is yielded next.
+    `first_byte_s`: give up, with upstream_timeout, when the answer has not begun by then.
+    `hold`: keep a whole answer back and send it to the policy as Answered, which judges it: it ends (the caller gets it) or goes on.
+    """
 
     deployment: Deployment
     delay_s: float = 0.0
+    late_after_s: float | None = None
+    first_byte_s: float | None = None
+    hold: bool = False
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The deployment answered; the policy has nothing more to do."""
+    """The deployment answers. With `hold`, `answer` is what it said."""
+
+    answer: Answer | None = None
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -24,7 +35,14 @@ class Failed(msgspec.Struct, frozen=True):
     fault: Fault
 
 
-Outcome = Answered | Failed
+class Late(msgspec.Struct, frozen=True):
+    """Nothing of the answer has come in `late_after_s`. Yield another Try to run beside it, or None to wait for what runs."""
+
+    deployment: Deployment
+    elapsed_s: float
+
+
+Outcome = Answered | Failed | Late
 
 
 class Attempt(msgspec.Struct):

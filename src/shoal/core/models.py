@@ -5,10 +5,30 @@ import msgspec
 from shoal.core.money import Price
 
 
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a deployment can do. None is unknown: it is asked, and its own refusal passed on; False is refused here, by name.
+
+    `prefill`: takes up a given beginning of its answer and goes on from there, with no word repeated.
+    """
+
+    tools: bool | None = None
+    json_schema: bool | None = None
+    json_object: bool | None = None
+    images: bool | None = None
+    files: bool | None = None
+    audio: bool | None = None
+    reasoning: bool | None = None
+    logprobs: bool | None = None
+    logit_bias: bool | None = None
+    prefill: bool = False
+
+
 class Deployment(msgspec.Struct, frozen=True):
     """One way to reach a model. `model` is its public name, `upstream_model` what the upstream calls it; a price of None is unknown.
 
-    `local` marks the process beside us, which tells in a header what it left out of a request."""
+    `local` marks the process beside us, which tells in a header what it left out of a request. `dialect` is what the upstream speaks.
+    `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
+    """
 
     id: str
     model: str
@@ -17,3 +37,11 @@ class Deployment(msgspec.Struct, frozen=True):
     price: Price | None = None
     weight: float = 1.0
     local: bool = False
+    dialect: str = "openai_chat"
+    capabilities: Capabilities = Capabilities()
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    region: str | None = None
+    quantization: str | None = None
+    collects_data: bool | None = None
+    zero_retention: bool | None = None

@@ -1,18 +1,45 @@
 """What the other packages must offer to the gateway and to policies: every Protocol between layers."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Protocol
 
+from shoal.core.answer import Answer, Delta
+from shoal.core.attempt import Outcome, Try
+from shoal.core.conversation import Conversation
+from shoal.core.errors import Fault
+from shoal.core.health import Health
+from shoal.core.http import HttpCall
 from shoal.core.identity import Principal
 from shoal.core.ledger import Entry
 from shoal.core.models import Deployment
+from shoal.core.usage import Usage
 
 
 class View(Protocol):
-    """What a policy may know of the world while it plans."""
+    """What a policy may know of the world while it plans. Nothing here blocks, and nothing changes by being asked."""
+
+    session: str | None
+    """What a caller named to stay with the same deployment: its prompt cache is warm."""
+    metadata: Mapping[str, str]
 
     def uniform(self, key: str) -> float:
         """A number in [0, 1) that depends on the request and `key` alone, so that a plan can be repeated."""
+
+    def health(self, deployment: Deployment) -> Health:
+        """How a deployment has done of late."""
+
+    def tokens(self) -> int:
+        """The request's input in tokens, counted or estimated (counted when first asked for)."""
+
+    def may_hedge(self) -> bool:
+        """Whether the budget for second tries beside a running one has room."""
+
+
+class Policy(Protocol):
+    """Who is asked, in which order: a pure generator. It ends after Answered, and never repeats a deployment that it was told to leave."""
+
+    def plan(self, candidates: Sequence[Deployment], view: View) -> Generator[Try | None, Outcome, None]:
+        """Tries, each answered by its Outcome; None (only after Late) waits for the tries that run."""
 
 
 class Ledger(Protocol):
@@ -37,3 +64,91 @@ class Catalogue(Protocol):
 
     def resolve(self, model: str) -> Sequence[Deployment]:
         """Deployments that can answer, best first. Errors: Fault model_not_found, naming the nearest names."""
+
+
+class AnswerReader(Protocol):
+    """An upstream's streamed answer, bytes to deltas; the bytes may be cut anywhere."""
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """What these bytes complete. Errors: Fault, for an error event (its own kind) or what cannot be read (upstream_garbled)."""
+
+    def close(self) -> list[Delta]:
+        """The body has ended. Errors: Fault upstream_cut when the answer was not complete."""
+
+
+class AnswerWriter(Protocol):
+    """A streamed answer for a caller, deltas to bytes. What ends the stream is held back until `close`, since it tells what was used."""
+
+    def feed(self, deltas: Sequence[Delta]) -> bytes:
+        """Bytes to send now; may be empty."""
+
+    def close(self, cost: str | None, receipt: bytes) -> bytes:
+        """The end: usage with its cost (a JSON number, None unknown), the receipt (a JSON object), and the dialect's last event."""
+
+
+class UpstreamDialect(Protocol):
+    """What an upstream speaks. Pure."""
+
+    def encode(self, conversation: Conversation, deployment: Deployment) -> HttpCall:
+        """The call that asks this. Errors: Fault unsupported_parameter naming what the dialect cannot say and must not leave out."""
+
+    def answer(self, body: bytes, conversation: Conversation) -> Answer:
+        """A whole answer. Errors: Fault upstream_garbled, or the kind of an error that hides in a success."""
+
+    def stream(self, conversation: Conversation) -> AnswerReader:
+        """A reader for one streamed answer."""
+
+    def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
+        """What an answer that is no success means. Kinds come from status and code, never from the words of a message."""
+
+
+class CallerDialect(Protocol):
+    """What a caller speaks. Pure."""
+
+    def read(self, body: bytes) -> Conversation:
+        """The whole request, checked. Errors: Fault naming the parameter."""
+
+    def answer(self, answer: Answer, cost: str | None, receipt: bytes) -> bytes:
+        """A whole answer's body, with `cost` at the end of its usage and `shoal` (the receipt, a JSON object) at its own end."""
+
+    def stream(self, conversation: Conversation) -> AnswerWriter:
+        """A writer for one streamed answer."""
+
+    def error(self, fault: Fault, receipt: bytes) -> bytes:
+        """An error answer's body, in the dialect's own shape, with `shoal` at its end (`receipt` may be b"null")."""
+
+    def error_event(self, fault: Fault, receipt: bytes) -> bytes:
+        """The one event that ends a broken stream."""
+
+
+class Passage(Protocol):
+    """A streamed answer on its way from upstream to caller."""
+
+    done: bool
+    failed: Fault | None
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes for the caller. Errors: Fault. An error event of the upstream sets `failed`; nothing comes after it."""
+
+    def close(self) -> bytes:
+        """What ends the stream. Errors: Fault upstream_cut when the answer was not complete."""
+
+
+class Settle(Protocol):
+    """Charges and writes the receipt, once, when an answer is whole."""
+
+    def __call__(self, usage: Usage | None) -> tuple[str | None, bytes]:
+        """The cost (a JSON number, None unknown) and the receipt (a JSON object)."""
+
+
+class Forward(Protocol):
+    """Caller and upstream speak the same dialect: bytes stay as they are, but for what must change and the two insertions. Pure."""
+
+    def encode(self, request: Any, deployment: Deployment) -> HttpCall:
+        """The caller's own body, spliced: the model's name, and whatever makes the upstream report its usage."""
+
+    def complete(self, body: bytes, settle: Settle) -> bytes:
+        """A whole answer with its insertions. Errors: Fault."""
+
+    def stream(self, request: Any, settle: Settle) -> Passage:
+        """A streamed answer, forwarded event by event."""

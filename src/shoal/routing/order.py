@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 
-from shoal.core.attempt import Answered, Outcome, Try
+from shoal.core.attempt import Failed, Outcome, Try
 from shoal.core.models import Deployment
 from shoal.core.ports import View
 
@@ -21,7 +21,7 @@ def plan(candidates: Sequence[Deployment], view: View) -> Generator[Try, Outcome
         delay_s = 0.0
         for retry in range(1 + RETRIES):
             outcome = yield Try(deployment, delay_s)
-            if isinstance(outcome, Answered):
+            if not isinstance(outcome, Failed):
                 return
             fault = outcome.fault
             if not fault.row.retry_same:

@@ -1,0 +1,15 @@
+"""One request to an upstream, as a dialect words it; where it goes and who signs it is the provider's business."""
+
+import msgspec
+
+
+class HttpCall(msgspec.Struct, frozen=True):
+    """A POST of JSON. `path` is appended to the provider's base URL and may hold a query; `headers` come besides the usual ones.
+
+    `dropped` names the caller's parameters that the dialect cannot say and that may be left out (the receipt lists them).
+    """
+
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
