@@ -9,12 +9,13 @@ PICO_PER_NANO = 1_000
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a deployment asks, in pico-USD a token. A rate that is None is not known (never free)."""
+    """What a deployment asks, in pico-USD a token, or a search where rankings are sold so. A rate that is None is not known (never free)."""
 
     input_pico: int
     output_pico: int
     cache_read_pico: int | None = None
     cache_write_pico: int | None = None
+    search_pico: int | None = None
 
 
 def pico_per_token(usd_per_million: float | str) -> int:
