@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.core.conversation import Citation, Finish, Part, Reasoning, Refusal, Text, ToolCall
+from shoal.core.conversation import Citation, File, Finish, Image, Part, Reasoning, Refusal, Text, ToolCall
 from shoal.core.usage import Usage
 
 
@@ -79,6 +79,13 @@ class ToolCallDelta(msgspec.Struct, frozen=True):
     choice: int = 0
 
 
+class MediaDelta(msgspec.Struct, frozen=True):
+    """A picture, or a file such as speech, that the model made; it comes whole."""
+
+    part: Image | File
+    choice: int = 0
+
+
 class CitationDelta(msgspec.Struct, frozen=True):
     """A source of the text so far."""
 
@@ -107,7 +114,7 @@ class Used(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-Delta = Began | TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | CitationDelta | LogprobsDelta | Ended | Used
+Delta = Began | TextDelta | RefusalDelta | ReasoningDelta | ToolCallDelta | MediaDelta | CitationDelta | LogprobsDelta | Ended | Used
 
 
 class _Folding:
@@ -130,6 +137,8 @@ class _Folding:
                 self._think(delta)
             case ToolCallDelta():
                 self._call(delta)
+            case MediaDelta(part=part):
+                self.parts.append(part)
             case CitationDelta(citation=citation):
                 self._cite(citation)
             case LogprobsDelta(raw=raw):
@@ -225,6 +234,8 @@ def split(answer: Answer) -> Iterator[Delta]:
                 case ToolCall():
                     yield ToolCallDelta(calls, part.id, part.name, part.arguments, part.signature, choice.index)
                     calls += 1
+                case Image() | File():
+                    yield MediaDelta(part, choice.index)
         if choice.logprobs is not None:
             yield LogprobsDelta(choice.logprobs, choice.index)
         yield Ended(choice.finish, choice.index, choice.stop_sequence)
