@@ -30,9 +30,10 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The deployment did not answer, and nothing of it has reached the caller."""
+    """The deployment did not answer, and nothing of it has reached the caller. `deployment` None: of the tries that run, the oldest."""
 
     fault: Fault
+    deployment: Deployment | None = None
 
 
 class Late(msgspec.Struct, frozen=True):

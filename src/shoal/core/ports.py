@@ -21,6 +21,8 @@ class View(Protocol):
     session: str | None
     """What a caller named to stay with the same deployment: its prompt cache is warm."""
     metadata: Mapping[str, str]
+    max_tokens: int | None
+    """The most tokens of output that the caller allows; None where it did not say."""
 
     def uniform(self, key: str) -> float:
         """A number in [0, 1) that depends on the request and `key` alone, so that a plan can be repeated."""
@@ -39,7 +41,10 @@ class Policy(Protocol):
     """Who is asked, in which order: a pure generator. It ends after Answered, and never repeats a deployment that it was told to leave."""
 
     def plan(self, candidates: Sequence[Deployment], view: View) -> Generator[Try | None, Outcome, None]:
-        """Tries, each answered by its Outcome; None (only after Late) waits for the tries that run."""
+        """Tries, each answered by its Outcome; None waits for the tries that run. It does not end while one runs, except after Answered.
+
+        Errors: Fault, before the first Try, when there is nobody to ask.
+        """
 
 
 class Ledger(Protocol):
