@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from installation import Installation
+from shoal.mini.processor import spare
 from upstream import CERTIFICATES, Upstream, certified
 
 pytest_plugins = ["scripted_server"]
@@ -15,6 +16,8 @@ pytest_plugins = ["scripted_server"]
 # the same examples in every run; no deadline, because the machine may be busy with something else
 settings.register_profile("shoal", derandomize=True, deadline=None, database=None)
 settings.load_profile("shoal")
+
+spare(threads=1)  # tests run engines with one thread, which some processors must be told before OpenVINO looks at them
 
 BODY_BYTES = 2 * 1024 * 1024
 TIMES = "connect_s = 5.0, first_byte_s = 1.5, idle_s = 1.5, total_s = 20.0"

@@ -14,6 +14,7 @@ from shoal.mini.serve import listen
 from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.net import host
 from shoal.net.limits import Limits
+from shoal.net.recall import Memory
 from shoal.net.server import Connection
 
 SPECIALS = ["<|im_start|>", "<|im_end|>", "<|x<|im_start|>"]
@@ -220,7 +221,9 @@ async def hosting(tmp_path, door):
     config.load()
     state, path = ServerState(), tmp_path / "m.sock"
     loop = asyncio.get_running_loop()
-    server = await loop.create_unix_server(lambda: Connection(config, state, {}, door=door, limits=Limits()), sock=listen(path))
+    server = await loop.create_unix_server(
+        lambda: Connection(config, state, {}, door=door, limits=Limits(), memory=Memory()), sock=listen(path)
+    )
     try:
         yield Client(path)
     finally:

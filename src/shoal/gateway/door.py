@@ -64,6 +64,11 @@ class Door:
         if hot is not None:
             _require_json(exchange)
 
+    def readmit(self, exchange: Exchange) -> bool:
+        """The ticket is the key's digest: who held it then may not hold it now. False sends the request through `admit`."""
+        exchange.holder = self._keys.find(exchange.ticket)
+        return exchange.holder is not None
+
     async def serve(self, exchange: Exchange) -> None:
         """Answer a whole, admitted request. Errors: Fault."""
         open_page = OPEN.get(exchange.path)
@@ -86,7 +91,8 @@ class Door:
     def _authenticate(self, exchange: Exchange) -> None:
         secret = presented(exchange.headers)
         if secret is not None:
-            exchange.holder = self._keys.find(digest_of(secret))
+            exchange.ticket = digest_of(secret)
+            exchange.holder = self._keys.find(exchange.ticket)
         if exchange.holder is None:
             self._knocks.count(exchange.peer)
             if secret is None:

@@ -45,6 +45,7 @@ class Exchange:
     # class-level defaults: an exchange sets only what differs, which is what makes it cheap
     body = b""
     holder: Any = None  # who asks, as the door found on the headers
+    ticket: Any = None  # by which the door admits another request with the same head
     task: "asyncio.Task[None] | None" = None
     on_gone: Callable[[], None] | None = None
     on_pause: Callable[[], None] | None = None

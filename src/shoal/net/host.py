@@ -17,9 +17,11 @@ import uvicorn
 from uvicorn._types import ASGI3Application
 
 from shoal.core.errors import Fault
+from shoal.net.door import Door
 from shoal.net.exchange import JSON
 from shoal.net.limits import Limits
-from shoal.net.server import Connection, Door
+from shoal.net.recall import Memory
+from shoal.net.server import Connection
 
 _LAST_WORDS_S = 2.0
 
@@ -100,7 +102,7 @@ async def serve(
     drain = drain or Drain()
     config = uvicorn.Config(
         app,
-        http=functools.partial(Connection, door=door, limits=limits or Limits()),  # type: ignore[arg-type]
+        http=functools.partial(Connection, door=door, limits=limits or Limits(), memory=Memory()),  # type: ignore[arg-type]
         uds=str(uds) if uds else None,
         ws="none",
         lifespan="off",

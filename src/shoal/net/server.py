@@ -8,7 +8,7 @@ request that HTTP cannot make sense of is answered with our error shape and the 
 import asyncio
 import logging
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -17,26 +17,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from shoal.core.errors import Fault
+from shoal.net.door import Door
 from shoal.net.exchange import Exchange, last_words
 from shoal.net.head import head_size, origin_form, without_upgrade
 from shoal.net.limits import Limits, body_too_large, head_too_large
+from shoal.net.recall import Known, Memory
 
 log = logging.getLogger("shoal.net")
 
 _UNCOUNTED = 256  # bytes of a head that are neither target nor header lines
-
-
-class Door(Protocol):
-    """Where diverted requests go in."""
-
-    def takes(self, path: bytes) -> bool:
-        """Whether requests to this raw path are for this door, whatever their method."""
-
-    def admit(self, exchange: Exchange) -> None:
-        """Look at the headers, before any body is read. Raises Fault to refuse."""
-
-    async def serve(self, exchange: Exchange) -> None:
-        """Answer a whole request exactly once. Raises Fault, before the answer has begun, to answer with that."""
 
 
 class Connection(HttpToolsProtocol):
@@ -54,17 +43,18 @@ class Connection(HttpToolsProtocol):
         *,
         door: Door,
         limits: Limits,
+        memory: Memory,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.door = door
-        self.limits = limits
-        self.writable = True
+        self.door, self.limits, self.memory = door, limits, memory
+        self.writable, self.draining = True, False
         self.deadline: float | None = None
-        self.draining = False
         self._peer = ""
         self._waiters: list[asyncio.Future[None]] = []
         self._in_head = False
         self._head_began = False
+        self._between = True  # nothing of a next request has been read
+        self._first = b""  # a read that began with a head, until that has been looked at
         self._head_bytes = 0
         self._read_bytes = 0  # of the present read
         self._active: Exchange | None = None  # the one being answered; `cycle` is the last one read, which pipelining may put behind it
@@ -111,6 +101,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._lingering or self.transport.is_closing():
             return
+        if self._between and not self.draining and (self.cycle is None or self.cycle.response_complete):
+            if (known := self.memory.recall(data)) is not None and self._recall(*known):
+                return
+            self._first = data
         self._read_bytes = len(data)
         try:
             self.parser.feed_data(data)
@@ -120,13 +114,24 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("")
             return
         if self._in_head and not self._lingering:
-            if self._head_began:  # the read may begin with the end of an earlier request
-                self._head_began = False
-                self._head_bytes = head_size(self.url, self.headers)
-            else:
-                self._head_bytes += len(data)
+            # the read may begin with the end of an earlier request
+            self._head_bytes = head_size(self.url, self.headers) if self._head_began else self._head_bytes + len(data)
+            self._head_began = False
             if self._head_bytes > self.limits.header_bytes + _UNCOUNTED:
                 self._close_with(head_too_large(self.limits.header_bytes))
+
+    def _recall(self, known: Known, body: bytes) -> bool:
+        """Begin a request whose head is known; what the parser would have done is done. False: it must be read after all."""
+        exchange = Exchange(self, known.method, known.path, known.query, known.headers, self._peer, time.perf_counter())
+        exchange.ticket = known.ticket
+        if len(body) > self.limits.body_bytes or not self.door.readmit(exchange):
+            return False
+        exchange.body = body
+        exchange.turn = exchange.whole = True
+        self.cycle = exchange
+        self.deadline = None
+        self._begin(exchange)
+        return True
 
     def _read_on(self, rest: bytes) -> None:
         """There is nothing to upgrade to, and the wish may be ignored (RFC 9110, 7.8): read the request again without it."""
@@ -168,6 +173,7 @@ class Connection(HttpToolsProtocol):
         self.headers = []
         self.expect_100_continue = False
         self._in_head = self._head_began = True
+        self._between = False
         self._head_bytes = 0
         if self.cycle is None or self.cycle.response_complete:
             self.deadline = self.loop.time() + self.limits.header_timeout_s
@@ -196,8 +202,7 @@ class Connection(HttpToolsProtocol):
             exchange.keep_alive = False
             if version != "1.0":
                 exchange.refusal = Fault("bad_http", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
-        if b"expect" in headers:
-            exchange.expects_continue = headers[b"expect"].lower() == b"100-continue"
+        exchange.expects_continue = headers.get(b"expect", b"").lower() == b"100-continue"
         previous, self.cycle = self.cycle, exchange
         if previous is None or previous.response_complete:
             exchange.turn = True
@@ -210,6 +215,7 @@ class Connection(HttpToolsProtocol):
 
     def _judge(self, exchange: Exchange, length: int) -> None:
         """Admit or refuse on the headers alone; ask for the body where the caller waits for that."""
+        first, self._first = self._first, b""
         try:
             most = self.limits.header_bytes
             # counted only where it may matter: the head came in several reads, or in one that is larger than a head may be
@@ -218,15 +224,21 @@ class Connection(HttpToolsProtocol):
             self.door.admit(exchange)
             if length > self.limits.body_bytes:
                 raise body_too_large(self.limits.body_bytes)
+            if first and exchange.turn and exchange.keep_alive and length and not exchange.expects_continue:
+                self.memory.learn(first, Known(exchange.method, exchange.path, exchange.query, exchange.headers, exchange.ticket))
         except Fault as fault:
             exchange.refusal = fault
             if exchange.expects_continue or length > self.limits.discard_bytes or fault.kind == "headers_too_large":
-                exchange.keep_alive = False
-                if exchange.turn:
-                    exchange.refuse(fault)
+                self._turn_away(exchange, fault)
             return
         if exchange.expects_continue and exchange.turn:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _turn_away(self, exchange: Exchange, fault: Fault) -> None:
+        """Refuse before the whole body is there: the rest of it is nobody's, so the connection cannot go on."""
+        exchange.refusal, exchange.keep_alive = fault, False
+        if exchange.turn:
+            exchange.refuse(fault)
 
     def _hand_to_app(self) -> None:
         headers, url = self.headers, self.url
@@ -249,20 +261,17 @@ class Connection(HttpToolsProtocol):
             return
         if exchange.refusal is not None:
             if exchange.received > self.limits.discard_bytes and exchange.turn:
-                exchange.keep_alive = False
-                exchange.refuse(exchange.refusal)
+                self._turn_away(exchange, exchange.refusal)
         elif exchange.received > self.limits.body_bytes:
             exchange.pieces.clear()
-            exchange.refusal = body_too_large(self.limits.body_bytes)
-            exchange.keep_alive = False
-            if exchange.turn:
-                exchange.refuse(exchange.refusal)
+            self._turn_away(exchange, body_too_large(self.limits.body_bytes))
         else:
             exchange.pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._upgrading:
             return
+        self._between = True
         exchange = self.cycle
         self.deadline = None
         if type(exchange) is not Exchange:
@@ -322,13 +331,12 @@ class Connection(HttpToolsProtocol):
         exchange.body = b""  # an idle connection keeps nothing
         if exchange.disconnected:
             return
-        if not exchange.keep_alive:
-            if exchange.whole:
-                self.transport.close()
-            else:
-                self._linger()
-            return
-        self.on_response_complete()
+        if exchange.keep_alive:
+            self.on_response_complete()
+        elif exchange.whole:
+            self.transport.close()
+        else:
+            self._linger()
 
     def _linger(self) -> None:
         """Close, but first let a caller who still sends read the answer: closing on unread bytes would reset the connection under it."""

@@ -47,22 +47,18 @@ class Response:
     reusable = False
     error: Fault | None = None
     done: "asyncio.Future[None] | None" = None
+    raw_head = b""
     _feed: Callable[[bytes], None] | None = None
 
     def __init__(self, connection: "Upstream") -> None:
         self._connection: Upstream | None = connection
         self._unread: list[bytes] = []
-        self.fields: list[tuple[bytes, bytes]] = []
         self.head: asyncio.Future[None] = connection.loop.create_future()
 
     @property
     def headers(self) -> dict[bytes, bytes]:
         """The answer's headers by lower-case name; made when asked for, since most answers are never asked."""
-        out: dict[bytes, bytes] = {}
-        for name, value in self.fields:
-            key = name.lower()
-            out[key] = out[key] + b", " + value if key in out else value
-        return out
+        return read_fields(self.raw_head)
 
     async def read(self) -> bytes:
         """The whole body. Errors: Fault when the connection fails first."""
@@ -145,6 +141,17 @@ class Response:
             self.done.set_result(None)
 
 
+def read_fields(raw: bytes) -> dict[bytes, bytes]:
+    """Fields by lower-case name from an answer that begins with a head; the parser has found that head to be valid before."""
+    out: dict[bytes, bytes] = {}
+    head = raw.partition(b"\r\n\r\n")[0].partition(b"\n\n")[0]
+    for line in head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\n")[1:]:
+        name, _, value = line.partition(b":")
+        key = name.strip().lower()
+        out[key] = out[key] + b", " + value.strip() if key in out else value.strip()
+    return out
+
+
 class Upstream(asyncio.Protocol):
     """One connection to an upstream; carries one exchange at a time."""
 
@@ -161,6 +168,8 @@ class Upstream(asyncio.Protocol):
         # one parser for all answers of a connection: it starts anew after each message
         self._parser = httptools.HttpResponseParser(self)
         self.head_bytes = 0
+        self._head = b""  # what has come of an answer's head
+        self._interim = 0  # informational answers (RFC 9110, 15.2) in front of it
         self._until_eof = False
         self._paused = False
         self._lost = False
@@ -178,6 +187,8 @@ class Upstream(asyncio.Protocol):
         self._total_deadline = now + timeouts.total_s
         self.deadline = min(now + timeouts.first_byte_s, self._total_deadline)
         self.head_bytes = 0
+        self._head = b""
+        self._interim = 0
         self._until_eof = False
         self.used += 1
         self.response = response = Response(self)
@@ -228,6 +239,7 @@ class Upstream(asyncio.Protocol):
             self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
         if not response.status:
             self.head_bytes += len(data)
+            self._head = self._head + data if self._head else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -258,19 +270,17 @@ class Upstream(asyncio.Protocol):
         if self.response is None:
             self.abort()  # more than was asked for: it must not be taken for the answer to the next request
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        response = self.response
-        if response is not None and not response.status:
-            response.fields.append((name, value))
-
     def on_headers_complete(self) -> None:
         response, status = self.response, self._parser.get_status_code()
         if response is None:
             return
         if status < 200:
-            response.fields.clear()
+            self._interim += 1
             return
         response.status = status
+        response.raw_head, self._head = self._head, b""
+        for _ in range(self._interim):
+            response.raw_head = response.raw_head.partition(b"\r\n\r\n")[2]
         response.reusable = self._parser.should_keep_alive()
         if not response.reusable:  # a parser that would keep the connection knows where the body ends
             headers = response.headers
