@@ -12,7 +12,7 @@ from shoal.gateway.call import Call
 from shoal.gateway.settle import receipt_headers, settle
 from shoal.net.upstream import Response
 from shoal.telemetry.tally import Tally
-from shoal.wire import openai_chat
+from shoal.wire.openai_chat import errors, forward
 
 _JSON = b"content-type: application/json\r\n"
 _EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -24,7 +24,7 @@ async def bring(call: Call, response: Response, ledger: Ledger, tally: Tally) ->
     if call.deployment.local:
         call.dropped = response.headers.get(b"x-minnow-dropped", b"").decode("latin-1")
     if response.status != 200:
-        raise openai_chat.fault(response.status, response.headers, await _read(call, response))
+        raise errors.read(response.status, response.headers, await _read(call, response))
     if call.request.stream:
         if not response.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
@@ -51,7 +51,7 @@ async def _whole(call: Call, response: Response, ledger: Ledger, tally: Tally) -
         cost, receipt = settle(call, 200, usage, None, ledger, tally)
         return cost, receipt
 
-    out = openai_chat.complete(body, close)
+    out = forward.complete(body, close)
     call.exchange.answer(200, _JSON + receipt_headers(call, cost), out)
 
 
@@ -63,7 +63,7 @@ class _Relay:
         self.call = call
         self.exchange = call.exchange
         self.response = response
-        self.stream = openai_chat.Stream(call.request.wants_usage, lambda usage: settle(call, 200, usage, None, ledger, tally))
+        self.stream = forward.Stream(call.request.wants_usage, lambda usage: settle(call, 200, usage, None, ledger, tally))
 
     async def run(self) -> None:
         """Until the stream has ended well. Errors: Fault; nothing has reached the caller if the exchange has not started."""

@@ -16,7 +16,7 @@ from shoal.gateway import answer
 from shoal.gateway.call import Call
 from shoal.net.upstream import Response
 from shoal.telemetry.tally import Tally
-from shoal.wire import openai_chat
+from shoal.wire.openai_chat import forward
 
 
 class Upstreams(Protocol):
@@ -49,7 +49,7 @@ async def attempt(call: Call, plan: Generator[Try, Outcome, None], upstreams: Up
 
 async def _try(call: Call, deployment: Deployment, upstreams: Upstreams, ledger: Ledger, tally: Tally) -> None:
     assert call.request is not None
-    body = openai_chat.encode(call.request, deployment.upstream_model)
+    body = forward.encode(call.request, deployment.upstream_model)
     started = time.perf_counter()
     call.attempts.append(Attempt(deployment, started))
     try:

@@ -14,7 +14,7 @@ from shoal.core.usage import Usage, charge
 from shoal.gateway.call import Call
 from shoal.net.exchange import JSON, fault_headers
 from shoal.telemetry.tally import Tally
-from shoal.wire import openai_chat
+from shoal.wire.openai_chat import errors
 
 
 class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -168,7 +168,7 @@ def settle_failure(call: Call, fault: Fault, ledger: Ledger, tally: Tally) -> No
     if not exchange.response_started:
         exchange.answer(fault.status, _fault_lines(fault) + receipt_headers(call, None), body)
     elif not exchange.response_complete:
-        exchange.end(openai_chat.error_event(body))
+        exchange.end(errors.error_event(body))
 
 
 def _fault_lines(fault: Fault) -> bytes:

@@ -1,4 +1,4 @@
 """Dialects: bytes of the wire to and from what the gateway must know of them. Pure.
 
-sse.py frames server-sent events; openai_chat.py forwards OpenAI's dialect with its own bytes, reads usage and adds the receipt.
+sse.py frames server-sent events; openai_chat is OpenAI's chat completions.
 """

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from shoal.core.chat import ChatFields, Request, read_request
 from shoal.core.errors import Fault
 from shoal.core.usage import Usage
-from shoal.wire.openai_chat import Stream, complete, encode, error_event, fault, read_usage
+from shoal.wire.openai_chat.errors import error_event
+from shoal.wire.openai_chat.errors import read as fault
+from shoal.wire.openai_chat.forward import Stream, complete, encode
+from shoal.wire.openai_chat.usage import read as read_usage
 
 DECODER = msgspec.json.Decoder(ChatFields)
 RECEIPT = b'{"id":"req_1"}'

@@ -6,8 +6,6 @@ usage chunk, or, where the caller asked for no usage, the receipt is an SSE comm
 
 import re
 from collections.abc import Callable, Iterator
-from math import isfinite
-from typing import Annotated
 
 import msgspec
 
@@ -15,24 +13,7 @@ from shoal.core.chat import Request, members_of, splice
 from shoal.core.errors import Fault
 from shoal.core.usage import Usage
 from shoal.wire import sse
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
-
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: _Count | None = None
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: _Count | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
+from shoal.wire.openai_chat import errors, usage
 
 # msgspec takes no Raw in a union: what is absent reads as null
 _ABSENT = msgspec.Raw(b"null")
@@ -53,23 +34,11 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
 
 
-class _Error(msgspec.Struct):
-    message: str | None = None
-    type: str | None = None
-    param: str | None = None
-    code: str | int | None = None
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: msgspec.Raw = _ABSENT
-
-
-_usage = msgspec.json.Decoder(_Usage)
 _answer = msgspec.json.Decoder(_Answer)
 _chunk = msgspec.json.Decoder(_Chunk)
-_error = msgspec.json.Decoder(_ErrorBody)
+
+OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
+"""Members of a request that tell the gateway what to do, and would puzzle an upstream."""
 
 # what a caller learns at the end: the cost as a JSON number (or None) and the receipt as a JSON object
 Settle = Callable[[Usage | None], tuple[str | None, bytes]]
@@ -78,7 +47,7 @@ Settle = Callable[[Usage | None], tuple[str | None, bytes]]
 def encode(request: Request, upstream_model: str) -> bytes:
     """The body to send: the caller's own bytes wherever nothing must change.
 
-    Changed are the model's name and, in a stream, `stream_options.include_usage`; `store` and `metadata` are the gateway's.
+    Changed are the model's name and, in a stream, `stream_options.include_usage`; what is the gateway's own (OURS) stays here.
     """
     fields = request.fields
     changes: dict[str, bytes] = {}
@@ -86,7 +55,7 @@ def encode(request: Request, upstream_model: str) -> bytes:
         changes["model"] = msgspec.json.encode(upstream_model)
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _with_usage(request)
-    without = ("store", "metadata") if fields.store is not None or fields.metadata is not None else ()
+    without = tuple(name for name in OURS if getattr(fields, name, None) is not None)
     return splice(request.body, changes, without) if changes or without else request.body
 
 
@@ -98,20 +67,6 @@ def _with_usage(request: Request) -> bytes:
     return splice(bytes(members_of(request.body)["stream_options"]), {"include_usage": b"true"})
 
 
-def read_usage(raw: bytes) -> Usage | None:
-    """Usage from OpenAI's usage object; None when it does not have that shape."""
-    try:
-        seen = _usage.decode(raw)
-    except msgspec.ValidationError:
-        return None
-    return Usage(
-        input=seen.prompt_tokens,
-        output=seen.completion_tokens,
-        cache_read=seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details else None,
-        reasoning=seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None,
-    )
-
-
 def complete(body: bytes, settle: Settle) -> bytes:
     """A whole answer with its two insertions. Errors: Fault when it is not a JSON object, or is an error in a 200."""
     try:
@@ -121,9 +76,9 @@ def complete(body: bytes, settle: Settle) -> bytes:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     if seen.error is not _ABSENT and bytes(seen.error) != b"null":
-        raise _fault_within(body)
+        raise errors.read_within(body)
     raw = bytes(seen.usage)
-    cost, receipt = settle(None if raw == b"null" else read_usage(raw))
+    cost, receipt = settle(None if raw == b"null" else usage.read(raw))
     return _insert(body, raw, cost, receipt)
 
 
@@ -157,83 +112,6 @@ def _places(body: bytes, raw_usage: bytes, end: int) -> Iterator[int]:
 def _usage_of(body: bytes) -> bytes:
     """The raw `usage` of an answer, or of an event that holds one."""
     return bytes(_answer.decode(sse.data_of(body) or body).usage)  # no line of a JSON object begins with `data:`
-
-
-def fault(status: int, headers: dict[bytes, bytes], body: bytes) -> Fault:
-    """An upstream's error answer as a Fault; kinds come from the status alone.
-
-    What the upstream says about the caller's own mistake is passed on; what it says about our key or its own troubles is not.
-    """
-    said = _read_error(body)
-    plain = f"The upstream answered with status {status}."
-    message = (said.message if said else None) or plain
-    retry_after_s = _retry_after_s(headers)
-    if status in (401, 403):
-        return Fault("upstream_auth", "The upstream refused this gateway's credentials; the operator must check the provider's api_key.")
-    if status == 404:
-        return Fault("upstream_not_found", message, param=said.param if said else None, upstream_status=status)
-    if status == 408:
-        return Fault("upstream_timeout", plain, upstream_status=status)
-    if status == 429:
-        text = "The upstream is busy, or has reached the limit of what it does for this gateway; try again later."
-        return Fault("upstream_busy", text, retry_after_s=retry_after_s, upstream_status=status)
-    if 400 <= status < 500:
-        return _Rejected(message, status, said)
-    if 300 <= status < 400:
-        text = f"The upstream redirects (status {status}), which is not followed; the operator must correct the provider's base_url."
-        return Fault("upstream_error", text, upstream_status=status)
-    return Fault("upstream_error", plain, retry_after_s=retry_after_s, upstream_status=status)
-
-
-def _fault_within(body: bytes) -> Fault:
-    """An error inside a 200: its numeric code is the status that was not sent, its type tells whether the caller is to blame."""
-    said = _read_error(body)
-    if said is not None and isinstance(said.code, int) and 400 <= said.code < 600:
-        return fault(said.code, {}, body)
-    if said is not None and said.type == "invalid_request_error":
-        return fault(400, {}, body)
-    return Fault("upstream_error", "The upstream answered with an error of its own.", upstream_status=200)
-
-
-class _Rejected(Fault):
-    """A caller's mistake as the upstream described it: its status, type and code are kept."""
-
-    def __init__(self, message: str, status: int, said: _Error | None) -> None:
-        super().__init__("upstream_rejected", message, param=said.param if said else None, upstream_status=status)
-        self._said = said
-
-    def error(self) -> dict[str, str | None]:
-        """OpenAI's error object with the upstream's own type and code where it gave them."""
-        out = super().error()
-        if self._said is not None:
-            out["type"] = self._said.type or out["type"]
-            out["code"] = str(self._said.code) if self._said.code is not None else out["code"]
-        return out
-
-
-def _read_error(body: bytes) -> _Error | None:
-    try:
-        seen = _error.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    if isinstance(seen.error, _Error):
-        return seen.error
-    detail = bytes(seen.detail)
-    text = seen.error or seen.message or (detail.decode("utf-8", "replace")[:500] if detail != b"null" else None)
-    return _Error(message=text) if text else None
-
-
-_LONGEST_RETRY_S = 86_400.0
-
-
-def _retry_after_s(headers: dict[bytes, bytes]) -> float | None:
-    for name, scale in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * scale
-        except (KeyError, ValueError):
-            continue
-        return min(max(0.0, seconds), _LONGEST_RETRY_S) if isfinite(seconds) else None
-    return None
 
 
 class Stream:
@@ -291,14 +169,14 @@ class Stream:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Fault("upstream_garbled", "The upstream's stream holds an event that is not a JSON object.") from None
         if bytes(chunk.error) != b"null":
-            self.failed = _fault_within(data)
+            self.failed = errors.read_within(data)
             return b""
         self.finished = self.finished or any(choice.finish_reason for choice in chunk.choices)
         raw = bytes(chunk.usage)
         return event if raw == b"null" else self._pass_usage(event, raw, chunk)
 
     def _pass_usage(self, event: bytes, raw: bytes, chunk: _Chunk) -> bytes:
-        self.usage = read_usage(raw) or self.usage
+        self.usage = usage.read(raw) or self.usage
         if not self._wants_usage:
             return event if chunk.choices else b""
         last = not chunk.choices or any(choice.finish_reason for choice in chunk.choices)
@@ -342,8 +220,3 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 def _notable(data: bytes) -> bool:
     """Whether bytes of a stream hold something the gateway must look at. Searching is cheap; most chunks hold nothing."""
     return b"[DONE]" in data or b'"error"' in data or _FINISH.search(data) is not None or _SOME_USAGE.search(data) is not None
-
-
-def error_event(body: bytes) -> bytes:
-    """One typed error event, which is the last thing a broken stream says."""
-    return b"data: %b\n\n" % body
