@@ -9,7 +9,7 @@ PICO_PER_NANO = 1_000
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What a deployment asks, in pico-USD a token, or a search where rankings are sold so. A rate that is None is not known (never free)."""
+    """What a deployment asks, in pico-USD a token, or a search where rankings are sold. A rate that is None is not known (never free)."""
 
     input_pico: int
     output_pico: int
