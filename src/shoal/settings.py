@@ -4,16 +4,23 @@ The structs are the schema: a key that is not a field here is an error. docs/gui
 """
 
 import os
+import re
 import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import platformdirs
 
+from shoal.core.toml_lines import find_line
+from shoal.providers.options import DeploymentSettings, ModelSettings, ProviderSettings
+from shoal.providers.registry import row_of
+from shoal.providers.row import BadRow, read_rows
+
+_BARE = re.compile(r"[\w*-]+")
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
-_Usd = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class BadSettings(Exception):
@@ -55,52 +62,6 @@ class MiniSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usd_per_hour: Annotated[float, msgspec.Meta(gt=0)] = 0.10
 
 
-class TimeoutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long to wait for an upstream: for a connection, the first byte, between two bytes, in all."""
-
-    connect_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    first_byte_s: Annotated[float, msgspec.Meta(gt=0)] = 300.0
-    idle_s: Annotated[float, msgspec.Meta(gt=0)] = 120.0
-    total_s: Annotated[float, msgspec.Meta(gt=0)] = 1800.0
-
-
-class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[providers.NAME]: an upstream. Its key comes from `api_key_env`, or `api_key`; servers without keys need neither."""
-
-    base_url: str
-    dialect: str = "openai_chat"
-    api_key: str | None = None
-    api_key_env: str | None = None
-    timeouts: TimeoutSettings = TimeoutSettings()
-    max_connections: _Positive = 4096
-    discover: bool = True
-
-
-class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """USD per million tokens."""
-
-    input: _Usd
-    output: _Usd
-    cache_read: _Usd | None = None
-    cache_write: _Usd | None = None
-
-
-class DeploymentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way to reach a model: `model` is the provider's own name for it (the public name, if left out)."""
-
-    provider: str
-    model: str | None = None
-    weight: Annotated[float, msgspec.Meta(gt=0)] = 1.0
-    price: PriceSettings | None = None
-    price_like: str | None = None
-
-
-class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[models."NAME"]: a public name and the deployments that answer to it, best first."""
-
-    deployments: Annotated[list[DeploymentSettings], msgspec.Meta(min_length=1)]
-
-
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -109,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mini: MiniSettings = MiniSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
+    routes: dict[str, dict[str, Any]] = {}
 
 
 def home() -> Path:
@@ -118,39 +80,92 @@ def home() -> Path:
 
 
 def load(path: Path | None) -> Settings:
-    """Settings from a TOML file, or the defaults. Errors: BadSettings naming file, key and fault."""
+    """Settings from a TOML file, or the defaults. Errors: BadSettings naming file, line, key and fault."""
     if path is None:
         return Settings()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
         raise BadSettings(f"cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path} is not valid TOML: {error}") from None
-    return check(table, str(path))
+    return check(table, str(path), text)
 
 
-def check(table: dict[str, Any], source: str) -> Settings:
-    """Settings from a decoded table. Errors: BadSettings."""
+def check(table: dict[str, Any], source: str, text: str = "") -> Settings:
+    """Settings from a decoded table; `text` is the TOML it came from, for the lines of errors. Errors: BadSettings."""
     try:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        raise BadSettings(f"{source}: {_readable(str(error))}") from None
-    for name, model in settings.models.items():
-        for number, deployment in enumerate(model.deployments):
-            if deployment.provider not in settings.providers:
-                known = ", ".join(sorted(settings.providers)) or "none are configured"
-                key = f'models."{name}".deployments[{number}].provider'
-                raise BadSettings(f"{source}: {key} names {deployment.provider!r}, which is not under [providers] ({known})")
-    for name, provider in settings.providers.items():
-        if provider.api_key_env and provider.api_key:
-            raise BadSettings(f"{source}: providers.{name} sets both api_key and api_key_env; keep one")
-    if bool(settings.server.tls_cert) != bool(settings.server.tls_key):
-        raise BadSettings(f"{source}: server.tls_cert and server.tls_key belong together; set both or neither")
+        what, keys = _explain(str(error))
+        keys = [_culprit(table, keys[0]) if key == "*" else key for key in keys]
+        raise BadSettings(f"{place(source, text, keys)}: {_dotted(keys)}{what}") from None
+    for keys, what in _contradictions(settings):
+        raise BadSettings(f"{place(source, text, keys)}: {_dotted(keys)}{what}")
     return settings
 
 
-def _readable(text: str) -> str:
+def _contradictions(settings: Settings) -> Iterator[tuple[list[str], str]]:
+    """What the structs alone cannot see: the keys, and what is wrong there."""
+    for name, provider in settings.providers.items():
+        if sum(bool(one) for one in (provider.api_key, provider.api_keys, provider.api_key_env)) > 1:
+            yield ["providers", name], "api_key, api_keys and api_key_env exclude each other; keep one"
+        try:
+            row_of(name, provider)
+        except BadRow as error:
+            yield ["providers", name, *re.findall(rf"^providers\.{re.escape(name)}\.(\w+)", str(error))], str(error).partition(": ")[2]
+    for name, model in settings.models.items():
+        for number, deployment in enumerate(model.deployments):
+            yield from (([*("models", name, "deployments", str(number)), key], what) for key, what in _wrong(deployment, settings))
+    for name, route in settings.routes.items():
+        if not isinstance(route.get("policy"), str):
+            yield ["routes", name, "policy"], "must be there, the name of a policy"
+    if bool(settings.server.tls_cert) != bool(settings.server.tls_key):
+        yield ["server"], "tls_cert and tls_key belong together; set both or neither"
+
+
+def _wrong(deployment: DeploymentSettings, settings: Settings) -> Iterator[tuple[str, str]]:
+    known = {*settings.providers, *read_rows()}
+    if deployment.provider not in known:
+        mine = ", ".join(sorted(settings.providers)) or "none of your own"
+        yield "provider", f"there is no provider {deployment.provider!r}: not under [providers] ({mine}), nor one that Shoal knows"
+    if deployment.price is not None and deployment.price_like is not None:
+        yield "price_like", "price and price_like exclude each other; keep one"
+
+
+def place(source: str, text: str, keys: Sequence[str]) -> str:
+    """`file:line` of a key of a TOML text, or of the table nearest to it; the file alone where the text has neither."""
+    line = find_line(text, keys)
+    return source if line is None else f"{source}:{line}"
+
+
+def _culprit(table: dict[str, Any], section: str) -> str:
+    """The name of the table of a section that cannot be read: msgspec does not tell names that are yours to choose."""
+    for name, value in table[section].items():
+        try:
+            msgspec.convert({section: {name: value}}, Settings)
+        except msgspec.ValidationError:
+            return str(name)
+    return "*"
+
+
+def _explain(text: str) -> tuple[str, list[str]]:
+    """What msgspec found wrong, and the keys where."""
     what, _, where = text.partition(" - at `$")
-    key = where.rstrip("`").lstrip(".").replace("[...]", ".*")
-    return f"{key}: {what.replace('`', chr(39))}" if key else what.replace("`", "'")
+    keys = re.findall(r"[^.\[\]]+|\.\.\.", where.rstrip("`"))
+    unknown = re.search(r"unknown field `(.+)`", what)
+    missing = re.search(r"missing required field `(.+)`", what)
+    if unknown:
+        what = f"there is no such key: '{unknown[1]}'"
+    keys = ["*" if key == "..." else key for key in keys]
+    return what.replace("`", "'"), [*keys, unknown[1]] if unknown and not missing else keys
+
+
+def _dotted(keys: Sequence[str]) -> str:
+    """Keys as TOML writes them, and a colon; nothing for no keys."""
+    text = ""
+    for key in keys:
+        written = key if _BARE.fullmatch(key) else f'"{key}"'
+        text += f"[{key}]" if key.isdigit() else f".{written}"
+    return f"{text.lstrip('.')}: " if text else ""

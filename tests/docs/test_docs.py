@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from shoal import settings
+from shoal.providers import options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -18,9 +19,13 @@ TREE: list[Any] = [
     settings.ServerSettings,
     settings.StorageSettings,
     settings.MiniSettings,
-    settings.ProviderSettings,
-    settings.TimeoutSettings,
-    settings.DeploymentSettings,
+    options.ProviderSettings,
+    options.QuirkSettings,
+    options.PrefillSettings,
+    options.TimeoutSettings,
+    options.DeploymentSettings,
+    options.PriceSettings,
+    options.TierSettings,
 ]
 
 

@@ -30,6 +30,7 @@ KINDS: dict[str, Row] = {
     "invalid_value": Row(400, _BAD, "invalid_value"),
     "missing_parameter": Row(400, _BAD, "missing_required_parameter"),
     "unsupported_parameter": Row(400, _BAD, "unsupported_parameter"),
+    "provider_not_configured": Row(400, _BAD, "provider_not_configured"),
     "context_length": Row(400, _BAD, "context_length_exceeded"),
     "bad_http": Row(400, _BAD, "bad_http"),
     "invalid_api_key": Row(401, _BAD, "invalid_api_key"),
