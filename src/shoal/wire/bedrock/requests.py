@@ -1,0 +1,164 @@
+"""A conversation as a call of Converse or ConverseStream.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from shoal.core.conversation import Conversation, ToolCall, ToolResult
+from shoal.core.errors import Fault
+from shoal.core.http import HttpCall
+from shoal.core.models import Deployment
+from shoal.wire.bedrock.families import Family, Fields, find_family, merge
+from shoal.wire.bedrock.names import tool_name
+from shoal.wire.bedrock.parts import Block, Writer
+
+# members of Converse's own that a caller may name as they are
+_OWN = (
+    "additionalModelRequestFields",
+    "additionalModelResponseFieldPaths",
+    "guardrailConfig",
+    "outputConfig",
+    "performanceConfig",
+    "projectIdentifier",
+    "promptVariables",
+    "requestMetadata",
+    "serviceTier",
+)
+_TIERS = ("default", "flex", "priority", "reserved")
+# what Converse has no word for, and an answer can do without
+_DROPPED = ("presence_penalty", "frequency_penalty", "seed", "logprobs")
+_NOTHING = msgspec.Raw(b'{"type":"object","properties":{}}')
+
+
+def model_path(model: str, action: str) -> str:
+    """Where a model is asked; its name may be an ARN with slashes."""
+    return f"/model/{quote(model, safe='')}/{action}"
+
+
+def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
+    """The call. Errors: Fault unsupported_parameter for what must not be left out; what may be is named in `dropped`."""
+    family = find_family(deployment)
+    writer = Writer(family)
+    dropped = writer.dropped
+    _refuse(conversation)
+    body: Fields = {"messages": writer.messages(conversation)}
+    if system := writer.system(conversation):
+        body["system"] = system
+    if inference := _inference(conversation):
+        body["inferenceConfig"] = inference
+    if tools := _tools(conversation, family, writer):
+        body["toolConfig"] = tools
+    for more in (_format(conversation), _sampling(conversation, family, dropped), _thinking(conversation, deployment, family, dropped)):
+        body = merge(body, more)
+    body = merge(body, _extra(conversation, dropped))
+    action = "converse-stream" if conversation.stream else "converse"
+    return HttpCall(model_path(deployment.upstream_model, action), msgspec.json.encode(body), dropped=tuple(sorted(dropped)))
+
+
+def _refuse(conversation: Conversation) -> None:
+    sampling = conversation.sampling
+    for name, value in (("logit_bias", sampling.logit_bias), ("top_logprobs", sampling.top_logprobs)):
+        if value:
+            raise Fault("unsupported_parameter", f"Amazon Bedrock's Converse has no '{name}'.", param=name)
+
+
+def _inference(conversation: Conversation) -> Fields:
+    said = {
+        "maxTokens": conversation.max_tokens,
+        "temperature": conversation.sampling.temperature,
+        "topP": conversation.sampling.top_p,
+        "stopSequences": list(conversation.sampling.stop) or None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _tools(conversation: Conversation, family: Family, writer: Writer) -> Fields | None:
+    """The tools and the choice among them. There is no choice of none: then no tool is offered, unless earlier turns used one."""
+    choice = conversation.tool_choice
+    if conversation.parallel_tools is False:
+        writer.dropped.add("parallel_tool_calls")
+    if choice is not None and choice.mode == "none" and conversation.tools:
+        if any(isinstance(part, ToolCall | ToolResult) for message in conversation.messages for part in message.parts):
+            text = "Amazon Bedrock cannot be told to use no tool in a conversation that has used one; leave out 'tool_choice'."
+            raise Fault("unsupported_parameter", text, param="tool_choice")
+        return None
+    if not conversation.tools:
+        return None
+    tools: list[Block] = []
+    for tool in conversation.tools:
+        spec: Fields = {"name": tool_name(tool.name), "inputSchema": {"json": tool.parameters or _NOTHING}}
+        if tool.description:
+            spec["description"] = tool.description
+        if tool.strict and family.strict:
+            spec["strict"] = True
+        elif tool.strict:
+            writer.dropped.add("tools.strict")
+        tools += [{"toolSpec": spec}, *writer.cached(tool.cache)]
+    out: Fields = {"tools": tools}
+    if choice is not None:
+        out["toolChoice"] = {"auto": {"auto": {}}, "required": {"any": {}}}.get(choice.mode) or {
+            "tool": {"name": tool_name(choice.name or "")}
+        }
+    return out
+
+
+def _format(conversation: Conversation) -> Fields:
+    """Structured output: a schema, as text. https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html"""
+    wanted = conversation.format
+    if wanted is None:
+        return {}
+    if wanted.schema is None:
+        text = "Amazon Bedrock gives JSON by a schema only; use a 'response_format' of the type json_schema."
+        raise Fault("unsupported_parameter", text, param="response_format")
+    schema = {"schema": bytes(wanted.schema).decode(), "name": wanted.name}
+    if wanted.description:
+        schema["description"] = wanted.description
+    return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}}
+
+
+def _sampling(conversation: Conversation, family: Family, dropped: set[str]) -> Fields:
+    sampling = conversation.sampling
+    dropped.update(name for name in _DROPPED if getattr(sampling, name) not in (None, False))
+    if sampling.n not in (None, 1):
+        dropped.add("n")
+    out: Fields = {}
+    if sampling.top_k is not None and family.top_k is not None:
+        out = family.top_k(sampling.top_k)
+    elif sampling.top_k is not None:
+        dropped.add("top_k")
+    if sampling.stop and family.signs:  # Claude tells which of them it was, if asked
+        out = merge(out, {"additionalModelResponseFieldPaths": ["/stop_sequence"]})
+    return out
+
+
+def _thinking(conversation: Conversation, deployment: Deployment, family: Family, dropped: set[str]) -> Fields:
+    thinking = conversation.thinking
+    if thinking is None or (thinking.effort is None and thinking.budget is None and thinking.shown is not True):
+        return {}
+    name = "reasoning_effort" if thinking.budget is None else "thinking"
+    model = f"{deployment.upstream_model} {deployment.model}"
+    fields = family.think(thinking, model, conversation.max_tokens) if family.think is not None else None
+    if fields is None:
+        dropped.add(name)
+    return fields or {}
+
+
+def _extra(conversation: Conversation, dropped: set[str]) -> Fields:
+    out: dict[str, Any] = {}
+    for name, raw in conversation.extra.items():
+        if name in _OWN:
+            out[name] = msgspec.json.decode(raw)
+        else:
+            dropped.add(name)
+    tier = conversation.service_tier
+    if tier in _TIERS:
+        out.setdefault("serviceTier", {"type": tier})
+    elif tier not in (None, "auto"):
+        dropped.add("service_tier")
+    if conversation.user is not None:
+        dropped.add("user")
+    return out
