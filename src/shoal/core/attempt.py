@@ -47,13 +47,20 @@ Outcome = Answered | Failed | Late
 
 
 class Attempt(msgspec.Struct):
-    """One try as the receipt lists it: who was asked, how it ended (an error code, or None for an answer), and how long it took."""
+    """One try as the receipt lists it: who was asked, how it ended (an error code, or None for an answer), and how long it took.
+
+    `usage` and `cost_nano` are what it used and cost where it answered at all, whether or not the caller got that answer.
+    `continued` marks a try that went on from what an earlier one had said.
+    """
 
     deployment: Deployment
     started_at: float
     error: str | None = None
     status: int | None = None
     duration_s: float = 0.0
+    usage: Usage | None = None
+    cost_nano: int | None = None
+    continued: bool = False
 
 
 class Bill(msgspec.Struct, frozen=True):

@@ -4,7 +4,8 @@ A field that is not named here is neither parsed nor lost: `splice` rebuilds the
 """
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from shoal.core.errors import Fault
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+_Some = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -20,12 +22,28 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class ChatFields(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What every dialect's request may carry: the gateway's own members. They do not go upstream.
+
+    `models` are names to fall back to, `provider` are OpenRouter's preferences, `session_id` keeps a session with one deployment.
+    """
+
+    model: _Name = ""
+    stream: bool | None = None
+    models: Annotated[list[_Name], msgspec.Meta(max_length=20)] | None = None
+    provider: dict[str, Any] | None = None
+    session_id: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    store: bool | None = None
+    metadata: dict[str, Any] | None = None
+    user: str | None = None
+    prompt_cache_key: str | None = None
+
+
+class ChatFields(Envelope, frozen=True, kw_only=True):
     """What the gateway checks of `POST /v1/chat/completions`; message contents are checked by whoever decodes them."""
 
     model: _Name
-    messages: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
-    stream: bool | None = None
+    messages: _Some
     stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -37,83 +55,125 @@ class ChatFields(msgspec.Struct, frozen=True):
     seed: int | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    user: str | None = None
     tools: list[msgspec.Raw] | None = None
-    store: bool | None = None
     metadata: dict[str, str] | None = None
 
 
-class CompletionFields(msgspec.Struct, frozen=True):
+class CompletionFields(Envelope, frozen=True, kw_only=True):
     """What the gateway checks of `POST /v1/completions`."""
 
     model: _Name
-    prompt: str | Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
-    stream: bool | None = None
+    prompt: str | _Some
     stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
     n: _Positive | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
     seed: int | None = None
-    user: str | None = None
-    store: bool | None = None
     metadata: dict[str, str] | None = None
 
 
-class EmbeddingFields(msgspec.Struct, frozen=True):
+class EmbeddingFields(Envelope, frozen=True, kw_only=True):
     """What the gateway checks of `POST /v1/embeddings`."""
 
     model: _Name
-    input: str | Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
+    input: str | _Some
     dimensions: _Positive | None = None
-    user: str | None = None
     stream: None = None
-    stream_options: None = None
-    store: None = None
-    metadata: None = None
 
 
-Fields = ChatFields | CompletionFields | EmbeddingFields
+class RerankFields(Envelope, frozen=True, kw_only=True):
+    """What the gateway checks of `POST /v1/rerank`."""
+
+    model: _Name
+    query: str
+    documents: _Some
+    stream: None = None
+
+
+class ResponseFields(Envelope, frozen=True, kw_only=True):
+    """What the gateway checks of `POST /v1/responses`."""
+
+    model: _Name
+    input: str | list[msgspec.Raw] | None = None
+    previous_response_id: str | None = None
+    max_output_tokens: _Positive | None = None
+    metadata: dict[str, str] | None = None
+
+
+class MessagesFields(Envelope, frozen=True, kw_only=True):
+    """What the gateway checks of `POST /v1/messages`; Anthropic's `metadata` is the upstream's."""
+
+    model: _Name
+    messages: _Some
+    max_tokens: _Positive | None = None
+
+
+class GenerateFields(Envelope, frozen=True, kw_only=True):
+    """What the gateway checks of Gemini's generateContent; the model's name stands in the path."""
+
+    contents: msgspec.Raw
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request of a caller: the checked fields and the whole body they came in."""
+    """One request of a caller: the checked fields and the whole body they came in. What a path says wins over the body."""
 
-    fields: Fields
+    fields: Any  # one of the structs above
     body: bytes
+    named: str | None = None
+    streamed: bool | None = None
 
     @property
     def model(self) -> str:
         """The model's name as the caller wrote it."""
-        return self.fields.model
+        return self.named or self.fields.model  # type: ignore[no-any-return]
 
     @property
     def stream(self) -> bool:
         """Whether the caller wants the answer as it is made."""
-        return bool(self.fields.stream)
+        return bool(self.fields.stream) if self.streamed is None else self.streamed
 
     @property
     def wants_usage(self) -> bool:
         """Whether the caller asked for the usage chunk of a stream."""
-        options = self.fields.stream_options
+        options = getattr(self.fields, "stream_options", None)
         return bool(options and options.include_usage)
+
+    @property
+    def session(self) -> str | None:
+        """What stays with one deployment, where the caller named something."""
+        fields = self.fields
+        return fields.session_id or fields.prompt_cache_key or fields.user  # type: ignore[no-any-return]
+
+    @property
+    def metadata(self) -> Mapping[str, str] | None:
+        """The caller's labels; only texts count."""
+        labels = self.fields.metadata
+        return {name: value for name, value in labels.items() if isinstance(value, str)} if labels else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of output, where the caller said."""
+        fields = self.fields
+        for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+            limit = getattr(fields, name, None)
+            if limit is not None:
+                return int(limit)
+        return None
 
 
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-Decoder = msgspec.json.Decoder[ChatFields] | msgspec.json.Decoder[CompletionFields] | msgspec.json.Decoder[EmbeddingFields]
-
-
-def read_request(body: bytes, decoder: Decoder) -> Request:
+def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str | None = None, streamed: bool | None = None) -> Request:
     """Check a request's body. Errors: Fault naming the parameter, for JSON that is malformed, too deep, not UTF-8, or of wrong types."""
     if not body:
         raise Fault("invalid_json", "The request body is empty; send a JSON object.")
     try:
         if not body.isascii():
             body.decode()  # raw members are not decoded below, and an upstream must not be the first to find out
-        return Request(decoder.decode(body), body)
+        return Request(decoder.decode(body), body, named, streamed)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except msgspec.DecodeError as error:
@@ -122,8 +182,6 @@ def read_request(body: bytes, decoder: Decoder) -> Request:
         raise Fault("invalid_json", f"The request body is not valid UTF-8 at byte {error.start}.") from None
     except RecursionError:
         raise Fault("invalid_json", "The request body's JSON is nested too deeply.") from None
-
-
 def _plain(text: str) -> str:
     return text.removeprefix("JSON is malformed: ").rstrip(".")
 

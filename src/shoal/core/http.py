@@ -7,9 +7,11 @@ class HttpCall(msgspec.Struct, frozen=True):
     """A POST of JSON. `path` is appended to the provider's base URL and may hold a query; `headers` come besides the usual ones.
 
     `dropped` names the caller's parameters that the dialect cannot say and that may be left out (the receipt lists them).
+    `prefill`: the last message is the beginning of the answer, to be gone on with.
     """
 
     path: str
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
+    prefill: bool = False

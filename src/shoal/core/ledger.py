@@ -24,7 +24,7 @@ Millis = Annotated[int, Meta(ge=0, le=2**48)]
 NO_RECEIPT = msgspec.Raw(b"null")
 
 
-class Entry(msgspec.Struct, array_like=True, frozen=True, kw_only=True, gc=False):
+class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One request, whatever became of it. `receipt` is the JSON object the caller may ask for again; texts that are not known are empty.
 
     Token counts and cost are None when not reported or not known, which is not the same as 0.

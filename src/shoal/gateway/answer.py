@@ -5,35 +5,23 @@ The settled entry is in the ledger before the last byte leaves. A caller who rea
 
 import time
 
+from shoal.core.attempt import Attempt
 from shoal.core.errors import Fault
-from shoal.core.ports import Ledger
-from shoal.core.usage import Usage
+from shoal.core.ports import Passage
+from shoal.gateway import receipt
+from shoal.gateway.bridge import Bridge
 from shoal.gateway.call import Call
-from shoal.gateway.settle import receipt_headers, settle
+from shoal.gateway.settle import Settlement
 from shoal.net.upstream import Response
-from shoal.telemetry.tally import Tally
-from shoal.wire.openai_chat import errors, forward
 
 _JSON = b"content-type: application/json\r\n"
 _EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+STREAMED = (b"text/event-stream", b"application/vnd.amazon.eventstream")
+_KEPT_BYTES = 4 * 1024 * 1024
 
 
-async def bring(call: Call, response: Response, ledger: Ledger, tally: Tally) -> None:
-    """Answer the caller with what the upstream says. Errors: Fault, for an error answer, or one that breaks."""
-    assert call.request is not None and call.deployment is not None
-    if call.deployment.local:
-        call.dropped = response.headers.get(b"x-minnow-dropped", b"").decode("latin-1")
-    if response.status != 200:
-        raise errors.read(response.status, response.headers, await _read(call, response))
-    if call.request.stream:
-        if not response.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-            raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
-        await _Relay(call, response, ledger, tally).run()
-    else:
-        await _whole(call, response, ledger, tally)
-
-
-async def _read(call: Call, response: Response) -> bytes:
+async def read(call: Call, response: Response) -> bytes:
+    """The whole body; the time it takes is the upstream's."""
     before = time.perf_counter()
     try:
         return await response.read()
@@ -41,56 +29,89 @@ async def _read(call: Call, response: Response) -> bytes:
         call.waited_s += time.perf_counter() - before
 
 
-async def _whole(call: Call, response: Response, ledger: Ledger, tally: Tally) -> None:
-    body = await _read(call, response)
+def give(call: Call, attempt: Attempt, bridge: Bridge, bodies: tuple[bytes, ...]) -> None:
+    """Give the caller a whole answer. Errors: Fault, and nothing has reached the caller then."""
+    call.claim(attempt)
     call.first_byte_at = time.perf_counter()
-    cost: str | None = None
-
-    def close(usage: Usage | None) -> tuple[str | None, bytes]:
-        nonlocal cost
-        cost, receipt = settle(call, 200, usage, None, ledger, tally)
-        return cost, receipt
-
-    out = forward.complete(body, close)
-    call.exchange.answer(200, _JSON + receipt_headers(call, cost), out)
+    settlement = Settlement(call)
+    out = bridge.complete(bodies, settlement)
+    call.exchange.answer(200, _JSON + receipt.header_lines(call, settlement.cost), out)
 
 
-class _Relay:
-    """A stream from the upstream to the caller, driven by the upstream's bytes: no task wakes for a chunk."""
+class Relay:
+    """A stream from the upstream to the caller, driven by the upstream's bytes: no task wakes for a chunk.
 
-    def __init__(self, call: Call, response: Response, ledger: Ledger, tally: Tally) -> None:
-        assert call.request is not None
+    `kept` are the upstream's bytes of which the caller has had what they say, where somebody may have to go on from them (`keeps`).
+    """
+
+    def __init__(self, call: Call, attempt: Attempt, passage: Passage, response: Response, keeps: bool = False) -> None:
         self.call = call
+        self.attempt = attempt
         self.exchange = call.exchange
         self.response = response
-        self.stream = forward.Stream(call.request.wants_usage, lambda usage: settle(call, 200, usage, None, ledger, tally))
+        self.passage = passage
+        self.keeps = keeps
+        self.kept: list[bytes] = []
+        self._kept_bytes = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether the caller has had something of the answer."""
+        return self.exchange.response_started
 
     async def run(self) -> None:
         """Until the stream has ended well. Errors: Fault; nothing has reached the caller if the exchange has not started."""
+        last = await self.run_on()
+        self._begin()
+        self.exchange.end(last)
+
+    async def run_on(self) -> bytes:
+        """Relay until the upstream has said all; what ends the stream. Errors: Fault."""
         self.exchange.on_pause, self.exchange.on_resume = self.response.pause, self.response.resume
         try:
             await self.response.relay(self.forward)
         except Fault:
-            if not self.stream.done:  # after [DONE] nothing is missing
+            if not self.passage.done:  # after the last event nothing is missing
                 raise
         finally:
             self.exchange.on_pause = self.exchange.on_resume = None
-        last = self.stream.close()
-        self._begin()
-        self.exchange.end(last)
+        return self.passage.close()
 
     def forward(self, data: bytes) -> None:
         """One piece from the upstream. Errors: Fault, which ends the relay."""
-        out = self.stream.feed(data)
+        out = self.passage.feed(data)
         if out:
             self._begin()
             self.exchange.send(out)
-        if self.stream.failed is not None:
-            raise self.stream.failed
+        if self.passage.failed is not None:
+            raise self.passage.failed
+        if self.keeps:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        self.kept.append(data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes > _KEPT_BYTES:
+            self.keeps = False
+            self.kept.clear()
 
     def _begin(self) -> None:
         if not self.exchange.response_started:
+            self.call.claim(self.attempt)
             self.call.first_byte_at = time.perf_counter()
-            self.exchange.start(200, _EVENT_STREAM + receipt_headers(self.call, None))
+            self.exchange.start(200, _EVENT_STREAM + receipt.header_lines(self.call, None))
             if self.exchange.paused:
                 self.response.pause()
+
+
+def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> None:
+    """Give the caller a streamed answer that is there whole already. Errors: Fault, and nothing has reached the caller then."""
+    passage = bridge.stream(Settlement(call))
+    call.claim(attempt)
+    call.first_byte_at = time.perf_counter()
+    out = passage.feed(body)
+    if passage.failed is not None:
+        raise passage.failed
+    out += passage.close()
+    call.exchange.start(200, _EVENT_STREAM + receipt.header_lines(call, None))
+    call.exchange.end(out)

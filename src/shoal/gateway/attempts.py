@@ -1,70 +1,134 @@
 """Follows a plan: asks one deployment after another until one has answered, and tells the policy how each try ended.
 
-Once a byte of an answer has reached the caller the policy has ended: from then on a fault is the answer's, not the try's.
+Once a byte of an answer has reached the caller the policy has ended: from then on a fault is the answer's, not the try's. Tries beside
+each other are contest.py's, answers that are judged first held.py's, going on after a break continuation.py's.
 """
 
 import asyncio
 import time
 from collections.abc import Generator
-from typing import Protocol
 
-from shoal.core.attempt import Attempt, Failed, Outcome, Try
+from shoal.core.attempt import Answered, Attempt, Failed, Outcome, Try
 from shoal.core.errors import Fault
-from shoal.core.models import Deployment
-from shoal.core.ports import Ledger
-from shoal.gateway import answer
+from shoal.core.http import HttpCall
+from shoal.gateway import answer, bridge, continuation, held
 from shoal.gateway.call import Call
+from shoal.gateway.contest import Contest
 from shoal.net.upstream import Response
-from shoal.telemetry.tally import Tally
-from shoal.wire.openai_chat import forward
+
+Plan = Generator[Try | None, Outcome, None]
 
 
-class Upstreams(Protocol):
-    """How to reach a deployment."""
-
-    async def send(self, deployment: Deployment, endpoint: str, body: bytes) -> Response:
-        """Send a request's body and wait for the head of the answer. Errors: Fault."""
-
-
-async def attempt(call: Call, plan: Generator[Try, Outcome, None], upstreams: Upstreams, ledger: Ledger, tally: Tally) -> None:
+async def attempt(call: Call, plan: Plan) -> None:
     """Answer `call` by the first try that succeeds. Errors: the last try's Fault when none does."""
     wish = next(plan)
     while True:
-        if wish.delay_s:
-            await asyncio.sleep(wish.delay_s)
-            call.waited_s += wish.delay_s
-        try:
-            await _try(call, wish.deployment, upstreams, ledger, tally)
-        except Fault as fault:
-            _close(call, fault)
-            if call.exchange.response_started or call.settled:
-                raise
-            try:
-                wish = plan.send(Failed(fault))
-            except StopIteration:
-                raise fault from None
+        if wish is None:
+            raise RuntimeError("a policy waits for a try, and none runs")
+        if wish.late_after_s is not None:
+            outcome: Outcome | None = await Contest(call, make_try).run(wish, plan)
         else:
+            outcome = await _outcome(call, wish)
+        if outcome is None:
+            return
+        try:
+            wish = plan.send(outcome)
+        except StopIteration:
+            if isinstance(outcome, Failed) and not call.held:
+                raise outcome.fault from None
+            held.give(call)  # where nobody did better, what was said before is better than nothing
             return
 
 
-async def _try(call: Call, deployment: Deployment, upstreams: Upstreams, ledger: Ledger, tally: Tally) -> None:
-    assert call.request is not None
-    body = forward.encode(call.request, deployment.upstream_model)
-    started = time.perf_counter()
-    call.attempts.append(Attempt(deployment, started))
+async def _outcome(call: Call, wish: Try) -> Outcome | None:
+    """What a try came to for the policy; None when the caller has the answer. Errors: Fault, after the answer had begun."""
     try:
-        response = await upstreams.send(deployment, call.endpoint, body)
+        await make_try(call, wish)
+    except Fault as fault:
+        if call.exchange.response_started or call.settled:
+            raise
+        return Failed(fault, wish.deployment)
+    return Answered(call.held[-1].answer) if wish.hold else None
+
+
+async def make_try(call: Call, wish: Try) -> None:
+    """Ask one deployment and bring its answer. Errors: Fault."""
+    if wish.delay_s:
+        await asyncio.sleep(wish.delay_s)
+        call.waited_s += wish.delay_s
+    deployment, health = wish.deployment, call.world.health
+    this = Attempt(deployment, time.perf_counter())
+    call.attempts.append(this)
+    if call.contest is None:
+        call.attempt = this
+    health.begin(deployment)
+    fault: Fault | None = None
+    try:
+        await _ask(call, this, wish)
+    except Fault as broken:
+        fault = broken
+        if this.error is None:
+            this.error, this.status = broken.row.code or broken.kind, broken.upstream_status
+            this.duration_s = time.perf_counter() - this.started_at
+        raise
     finally:
-        call.waited_s += time.perf_counter() - started
+        usage = this.usage
+        health.end(deployment, fault, usage.output if usage else None, time.perf_counter() - this.started_at)
+
+
+async def _ask(call: Call, this: Attempt, wish: Try) -> None:
+    way = bridge.choose(call, this.deployment)
+    calls = way.encode(this.deployment)
+    call.drop(calls[0].dropped)
+    if len(calls) > 1:
+        answer.give(call, this, way, await _portions(call, this, way, calls))
+        return
+    response = await _send(call, this, calls[0], wish.first_byte_s)
     try:
-        await answer.bring(call, response, ledger, tally)
+        if response.status != 200:
+            raise way.fault(response.status, response.headers, await answer.read(call, response))
+        if this.deployment.local:
+            call.drop(tuple(response.headers.get(b"x-minnow-dropped", b"").decode("latin-1").split(", ")))
+        if wish.hold:
+            await held.keep(call, this, way, response)
+        elif call.request.stream:
+            await _stream(call, this, way, response)
+        else:
+            answer.give(call, this, way, (await answer.read(call, response),))
     finally:
         response.close()
 
 
-def _close(call: Call, fault: Fault) -> None:
-    if call.attempts:
-        last = call.attempts[-1]
-        last.error = fault.row.code or fault.kind
-        last.status = fault.upstream_status
-        last.duration_s = time.perf_counter() - last.started_at
+async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> None:
+    if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
+        raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
+    relay = answer.Relay(call, this, way, response, keeps=continuation.is_possible(call))
+    try:
+        await relay.run()
+    except Fault as fault:
+        if not (relay.keeps and fault.row.try_another and relay.begun):
+            raise
+        await continuation.go_on(call, way, relay, fault)
+
+
+async def _portions(call: Call, this: Attempt, way: bridge.Bridge, calls: bridge.Calls) -> tuple[bytes, ...]:
+    """A long list that an upstream takes in portions, one after the other."""
+    bodies = []
+    for portion in calls:
+        response = await _send(call, this, portion, None)
+        try:
+            body = await answer.read(call, response)
+            if response.status != 200:
+                raise way.fault(response.status, response.headers, body)
+            bodies.append(body)
+        finally:
+            response.close()
+    return tuple(bodies)
+
+
+async def _send(call: Call, this: Attempt, what: HttpCall, first_byte_s: float | None) -> Response:
+    asked = time.perf_counter()
+    try:
+        return await call.world.upstreams.send(this.deployment, call.endpoint.kind, what, first_byte_s)
+    finally:
+        call.waited_s += time.perf_counter() - asked

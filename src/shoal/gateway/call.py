@@ -1,17 +1,29 @@
-"""One request under way: who asked for what, what was tried, and the times that matter."""
+"""One request under way: who asked for what, what was tried, and the times that matter. It is also what a policy sees of the world."""
 
 import hashlib
 import os
 import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from shoal.core.attempt import Attempt
 from shoal.core.chat import Request
+from shoal.core.conversation import Conversation
+from shoal.core.errors import Fault
+from shoal.core.health import Health
 from shoal.core.identity import Principal
 from shoal.core.models import Deployment
+from shoal.gateway.endpoints import Endpoint
 from shoal.net.exchange import Exchange
+
+if TYPE_CHECKING:
+    from shoal.gateway.contest import Contest
+    from shoal.gateway.held import Held
+    from shoal.gateway.world import World
 
 _ID_BYTES = 10
 _randomness = b""
+_NOTHING: Mapping[str, str] = {}
 
 
 def request_id(now_s: float) -> str:
@@ -24,29 +36,108 @@ def request_id(now_s: float) -> str:
 
 
 class Call:
-    """A caller's request from the door to its settlement. Times are seconds of time.perf_counter, but for `at_s` (seconds since 1970)."""
+    """A caller's request from the door to its settlement. Times are seconds of time.perf_counter, but for `at_s` (seconds since 1970).
 
-    request: Request | None = None
+    `attempt` is the try whose answer the caller gets; until there is one, the last that was begun. `dropped` names parameters that the
+    upstream could not use; `notes` are remarks for the receipt.
+    """
+
+    request: Request
+    attempt: Attempt | None = None
     first_byte_at: float | None = None
     waited_s = 0.0
-    dropped = ""
+    dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     settled = False
+    held: "Sequence[Held]" = ()  # answers that were kept back to be judged
+    contest: "Contest | None" = None  # tries that run beside each other
+    strict = False  # no parameter may be left out
+    free = False  # the answer comes from the cache
+    more_headers = b""  # header lines besides the receipt's
+    history: Conversation | None = None  # an earlier exchange that this request goes on with
+    keeps = True  # False: nothing of this request is kept but the bill
+    _conversation: Conversation | None = None
+    _tokens: int | None = None
+    _read = False
 
-    def __init__(self, exchange: Exchange, endpoint: str, principal: Principal) -> None:
+    def __init__(self, exchange: Exchange, endpoint: Endpoint, principal: Principal, world: "World") -> None:
         self.at_s = time.time()
         self.id = request_id(self.at_s)
         self.exchange = exchange
         self.endpoint = endpoint
         self.principal = principal
+        self.world = world
         self.attempts: list[Attempt] = []
+        self.candidates: Sequence[Deployment] = ()
         self.started_at = exchange.received_at
 
     @property
     def deployment(self) -> Deployment | None:
-        """Whom we asked last: who answered, if anyone did."""
-        return self.attempts[-1].deployment if self.attempts else None
+        """Who answered, or was asked last."""
+        return self.attempt.deployment if self.attempt is not None else None
+
+    def claim(self, attempt: Attempt) -> None:
+        """The caller gets this try's answer, from now on. Errors: Fault superseded where another try was faster."""
+        if self.contest is not None:
+            self.contest.claim(attempt)
+        self.attempt = attempt
+        self.world.health.first_token(attempt.deployment, time.perf_counter() - attempt.started_at)
+
+    def drop(self, names: tuple[str, ...]) -> None:
+        """Remember parameters that an upstream could not use. Errors: Fault unsupported_parameter where the caller requires them all."""
+        names = tuple(name for name in names if name and name not in self.dropped)
+        if names and self.strict:
+            raise Fault("unsupported_parameter", f"This model cannot use {names[0]!r}, and provider.require_parameters is set.", param=names[0])
+        self.dropped += names
+
+    @property
+    def was_read(self) -> bool:
+        """Whether `request` is there: the body was found to be a request."""
+        return self._read
+
+    def take(self, request: Request) -> Request:
+        """What the caller wants, read and checked."""
+        self.request, self._read = request, True
+        return request
+
+    def conversation(self) -> Conversation:
+        """The request in the nouns that all dialects share; read when first asked for. Errors: Fault naming the parameter."""
+        if self._conversation is None:
+            self._conversation = self.endpoint.converse(self.request)
+        return self._conversation
+
+    # what a policy sees (core.ports.View)
+
+    @property
+    def session(self) -> str | None:
+        """What the caller named to stay with one deployment: `session_id`, else `prompt_cache_key`, else `user`."""
+        return self.request.session
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The caller's own labels."""
+        return self.request.metadata or _NOTHING
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of output that the caller allows."""
+        return self.request.max_tokens
 
     def uniform(self, key: str) -> float:
         """A number in [0, 1) from the request's id and `key`."""
         digest = hashlib.blake2b(f"{self.id}/{key}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") / 2**64
+
+    def health(self, deployment: Deployment) -> Health:
+        """How a deployment has done of late."""
+        return self.world.health.view(deployment, time.monotonic())
+
+    def tokens(self) -> int:
+        """The request's input in tokens, estimated from its bytes."""
+        if self._tokens is None:
+            self._tokens = self.world.estimate(self.request.body)
+        return self._tokens
+
+    def may_hedge(self) -> bool:
+        """Whether the budget for second tries has room."""
+        return self.world.hedges.has_room()

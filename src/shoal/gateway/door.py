@@ -5,32 +5,16 @@ A stranger is turned away on the headers alone, before any of the body is read. 
 
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
-from shoal.core.chat import ChatFields, CompletionFields, Decoder, EmbeddingFields
 from shoal.core.errors import Fault
 from shoal.core.identity import Principal
 from shoal.core.ports import Keys
+from shoal.gateway import endpoints
 from shoal.gateway import status as pages
 from shoal.gateway.auth import Knocks, digest_of, presented, well_formed
 from shoal.gateway.call import Call
-from shoal.gateway.serve import Gateway, serve
+from shoal.gateway.serve import serve
+from shoal.gateway.world import World
 from shoal.net.exchange import Exchange
-
-
-class Hot(msgspec.Struct, frozen=True):
-    """An endpoint on the request's path: its name for upstreams and the ledger, and how its body is checked."""
-
-    name: str
-    decoder: Decoder
-
-
-HOT: dict[bytes, Hot] = {
-    b"/v1/chat/completions": Hot("chat", msgspec.json.Decoder(ChatFields)),
-    b"/v1/completions": Hot("completions", msgspec.json.Decoder(CompletionFields)),
-    b"/v1/embeddings": Hot("embeddings", msgspec.json.Decoder(EmbeddingFields)),
-}
-HOT |= {b"/openai" + path: hot for path, hot in HOT.items()}
 
 OPEN = {b"/healthz": pages.healthz, b"/readyz": pages.readyz, b"/metrics": pages.metrics}
 _MODELS, _RECEIPTS = b"/v1/models", b"/v1/receipts"
@@ -40,10 +24,10 @@ _JSON_TYPES = (b"application/json", b"text/json")
 class Door:
     """Where every request comes in."""
 
-    def __init__(self, keys: Keys, knocks: Knocks, gateway: Gateway, status: pages.Status) -> None:
+    def __init__(self, keys: Keys, knocks: Knocks, world: World, status: pages.Status) -> None:
         self._keys = keys
         self._knocks = knocks
-        self._gateway = gateway
+        self._world = world
         self._status = status
 
     def takes(self, path: bytes) -> bool:
@@ -52,8 +36,9 @@ class Door:
 
     def admit(self, exchange: Exchange) -> None:
         """Check path, method, key and content type, in this order. Errors: Fault."""
-        hot = HOT.get(exchange.path)
-        if hot is not None:
+        place = endpoints.find(exchange.path)
+        if place is not None:
+            exchange.wording = place.endpoint.error
             _require_method(exchange, b"POST")
         elif exchange.path in OPEN:
             _require_method(exchange, b"GET")
@@ -61,24 +46,26 @@ class Door:
         else:
             _find_page(exchange)
         self._authenticate(exchange)
-        if hot is not None:
+        if place is not None:
             _require_json(exchange)
 
     def readmit(self, exchange: Exchange) -> bool:
         """The ticket is the key's digest: who held it then may not hold it now. False sends the request through `admit`."""
+        place = endpoints.find(exchange.path)
+        if place is not None:
+            exchange.wording = place.endpoint.error
         exchange.holder = self._keys.find(exchange.ticket)
         return exchange.holder is not None
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer a whole, admitted request. Errors: Fault."""
-        open_page = OPEN.get(exchange.path)
-        if open_page is not None:
+        place = endpoints.find(exchange.path)
+        if place is None and (open_page := OPEN.get(exchange.path)) is not None:
             await open_page(exchange, self._status)
             return
         principal = exchange.holder or await self._look_up(exchange)
-        hot = HOT.get(exchange.path)
-        if hot is not None:
-            await serve(Call(exchange, hot.name, principal), hot.decoder, self._gateway)
+        if place is not None:
+            await serve(Call(exchange, place.endpoint, principal, self._world), place)
             return
         page, name = _find_page(exchange)
         if page == _RECEIPTS:

@@ -45,6 +45,7 @@ class Exchange:
     # class-level defaults: an exchange sets only what differs, which is what makes it cheap
     body = b""
     holder: Any = None  # who asks, as the door found on the headers
+    wording: Callable[[Fault], bytes] = staticmethod(Fault.body)  # how a refusal is said
     ticket: Any = None  # by which the door admits another request with the same head
     task: "asyncio.Task[None] | None" = None
     on_gone: Callable[[], None] | None = None
@@ -91,20 +92,16 @@ class Exchange:
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer. Errors: RuntimeError when one was begun already. A caller who is gone gets nothing."""
-        out = self._head(status, headers)
-        out.append(b"content-length: %d\r\n\r\n" % len(body))
-        if self.method != b"HEAD":
-            out.append(body)
-        self._write(b"".join(out))
+        shown = body if self.method != b"HEAD" else b""
+        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(status, headers), len(body), shown))
         self._finish()
 
     def start(self, status: int, headers: Headers) -> None:
         """Begin an answer of unknown length; `send` its pieces and `end` it."""
-        out = self._head(status, headers)
+        head = self._head(status, headers)
         # HTTP/1.0 knows no chunks: the end of the connection is the end of the body
         self.chunked = self.keep_alive or self.headers.get(b":version") != b"1.0"
-        out.append(b"transfer-encoding: chunked\r\n\r\n" if self.chunked else b"\r\n")
-        self._write(b"".join(out))
+        self._write(head + (b"transfer-encoding: chunked\r\n\r\n" if self.chunked else b"\r\n"))
 
     def send(self, data: bytes) -> None:
         """Send one piece. Never blocks; look at `paused` and wait for `drained` before sending much more."""
@@ -128,26 +125,21 @@ class Exchange:
         if self.response_started:
             self.abort()
             return
-        self.answer(fault.status, [JSON, *fault_headers(fault)], fault.body())
+        self.answer(fault.status, [JSON, *fault_headers(fault)], self.wording(fault))
 
     def abort(self) -> None:
         """Cut the connection: the protocol's only way to say that a begun answer will not be completed."""
         self.response_complete = True
         self._line.transport.abort()
 
-    def _head(self, status: int, headers: Headers) -> list[bytes]:
+    def _head(self, status: int, headers: Headers) -> bytes:
         if self.response_started:
             raise RuntimeError("this exchange was answered already")
         self.response_started = True
-        out = [_STATUS_LINE[status], self._line.common_headers()]
-        if not self.keep_alive:
-            out.append(b"connection: close\r\n")
-        if isinstance(headers, bytes):
-            out.append(headers)
-        else:
-            for name, value in headers:
-                out += (name, b": ", value, b"\r\n")
-        return out
+        if not isinstance(headers, bytes):
+            headers = b"".join(b"%b: %b\r\n" % field for field in headers)
+        closing = b"" if self.keep_alive else b"connection: close\r\n"
+        return _STATUS_LINE[status] + self._line.common_headers() + closing + headers
 
     def _write(self, data: bytes) -> None:
         if not self.disconnected:

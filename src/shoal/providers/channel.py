@@ -1,49 +1,91 @@
-"""One upstream: its connections, its key, its timeouts, and the head of every request to it, made once."""
+"""One upstream: its connections, its keys, its timeouts, its few differences from its dialect, and the head of every request to it.
 
-from collections.abc import Mapping
+Heads are made once for each path and key. A key that meets a rate limit rests while the others carry on. What must be signed is signed
+by whatever `sign` is given, when the call is whole.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import quote
 
 import msgspec
 
 from shoal.core.errors import Fault
+from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.net.client import Pool
-from shoal.net.target import Target
+from shoal.net.target import parse_target
 from shoal.net.upstream import Response, Timeouts
+from shoal.providers.credentials import KeyRing, header_of
+from shoal.providers.prefill import begin
+from shoal.providers.quirks import apply_quirks
+from shoal.providers.registry import Provider
 
-PATHS = {"chat": "/chat/completions", "completions": "/completions", "embeddings": "/embeddings"}
+_MOST_HEADS = 2048
+_REST_S = 10.0
+
+
+class Sign(Protocol):
+    """Proves who asks where that takes more than a key: header lines for one call, made for its address and body."""
+
+    def __call__(self, method: str, url: str, body: bytes) -> Awaitable[Sequence[tuple[str, str]]]:
+        """Names and values. Errors: Fault upstream_auth."""
 
 
 class Channel:
     """Requests to one upstream."""
 
-    def __init__(
-        self, target: Target, api_key: str | None, timeouts: Timeouts, max_connections: int, missing_key: str | None = None
-    ) -> None:
-        self._pool = Pool(target, max_connections)
-        self._timeouts = timeouts
-        self._missing_key = missing_key
-        authorization = f"authorization: Bearer {api_key}\r\n" if api_key else ""
+    def __init__(self, provider: Provider, sign: Sign | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.provider = provider
+        limits = provider.timeouts
+        self._timeouts = Timeouts(limits.connect_s, limits.first_byte_s, limits.idle_s, limits.total_s)
+        self._target = target = parse_target(provider.base_url)
+        self._pool = Pool(target, provider.max_connections)
+        self._sign = sign
+        self._clock = clock
+        self._keys = KeyRing(provider.keys) if provider.keys else None
         # through a plain proxy the request line names the whole address (RFC 9112, 3.2.2)
-        origin = f"http://{target.authority}" if target.proxy and not target.tls else ""
-        self._origin = origin
-        self._prefix = target.prefix
-        self._fields = f"host: {target.authority}\r\n{authorization}accept-encoding: identity\r\n"
+        self._origin = f"http://{target.authority}" if target.proxy and not target.tls else ""
+        self._fields = f"host: {target.authority}\r\naccept-encoding: identity\r\n"
+        self._fields += "".join(f"{name.lower()}: {value}\r\n" for name, value in provider.quirks.header.items())
         if target.proxy and not target.tls and target.proxy.authorization:
             self._fields += f"proxy-authorization: {target.proxy.authorization}\r\n"
-        self._heads = {
-            endpoint: f"POST {origin}{target.prefix}{path} HTTP/1.1\r\n{self._fields}content-type: application/json\r\n".encode("latin-1")
-            for endpoint, path in PATHS.items()
-        }
+        self._heads: dict[tuple[str, str | None], bytes] = {}
 
-    async def post(self, endpoint: str, body: bytes) -> Response:
-        """Send a request's body to an endpoint of PATHS and wait for the answer's head. Errors: Fault."""
-        if self._missing_key is not None:
-            raise Fault("upstream_auth", f"No key for this provider: set the environment variable {self._missing_key} and restart.")
-        return await self._pool.send(self._heads[endpoint], body, self._timeouts)
+    async def post(self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
+        """Send a call and wait for the answer's head. `model` is the upstream's name for it. Errors: Fault."""
+        provider = self.provider
+        if provider.missing is not None:
+            raise provider.fault()
+        body, path = call.body, self._path(endpoint, model, call.path)
+        if call.prefill:
+            body, path = begin(provider, body, path)
+        body, _ = apply_quirks(body, provider.quirks)
+        key = self._keys.pick(self._clock()) if self._keys is not None else None
+        head = self._heads.get((path, key)) or self._make_head(path, key)
+        for name, value in call.headers:
+            head += f"{name}: {value}\r\n".encode("latin-1")
+        if self._sign is not None:
+            for name, value in await self._sign("POST", self._url(path), body):
+                head += f"{name}: {value}\r\n".encode("latin-1")
+        timeouts = self._timeouts
+        if first_byte_s is not None:
+            timeouts = msgspec.structs.replace(timeouts, first_byte_s=min(first_byte_s, timeouts.first_byte_s))
+        response = await self._pool.send(head, body, timeouts)
+        if response.status == 429 and key is not None and self._keys is not None:
+            self._keys.cool(key, self._clock() + _retry_after_s(response.headers))
+        return response
 
     async def get(self, path: str, timeout_s: float, *, at_root: bool = False) -> tuple[int, bytes]:
         """Status and body of a GET below the base URL, or below the server's root. Errors: Fault."""
-        head = f"GET {self._origin}{'' if at_root else self._prefix}{path} HTTP/1.1\r\n{self._fields}".encode("latin-1")
+        key = self._keys.pick(self._clock()) if self._keys is not None else None
+        where = f"{'' if at_root else self._target.prefix}{path}"
+        lines = self._key_line(key)
+        if self._sign is not None:
+            url = f"{'https' if self._target.tls else 'http'}://{self._target.authority}{where}"
+            lines += "".join(f"{name}: {value}\r\n" for name, value in await self._sign("GET", url, b""))
+        head = f"GET {self._origin}{where} HTTP/1.1\r\n{self._fields}{lines}".encode("latin-1")
         limits = Timeouts(min(timeout_s, self._timeouts.connect_s), timeout_s, timeout_s, timeout_s)
         response = await self._pool.send(head, b"", limits)
         try:
@@ -55,18 +97,48 @@ class Channel:
         """Close every connection."""
         self._pool.close()
 
+    def _path(self, endpoint: str, model: str, path: str) -> str:
+        """Where the provider has the endpoint: its own place for it, else the dialect's."""
+        own = self.provider.paths.get(endpoint)
+        return path if own is None else own.replace("{model}", quote(model, safe=""))
+
+    def _make_head(self, path: str, key: str | None) -> bytes:
+        where = path.removeprefix("root:") if path.startswith("root:") else self._target.prefix + path
+        lines = f"{self._fields}{self._key_line(key)}content-type: application/json\r\n"
+        head = f"POST {self._origin}{where} HTTP/1.1\r\n{lines}".encode("latin-1")
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        self._heads[path, key] = head
+        return head
+
+    def _key_line(self, key: str | None) -> str:
+        header = header_of(self.provider.auth, key) if key is not None else None
+        return f"{header[0]}: {header[1]}\r\n" if header is not None else ""
+
+    def _url(self, path: str) -> str:
+        where = path.removeprefix("root:") if path.startswith("root:") else self._target.prefix + path
+        return f"{'https' if self._target.tls else 'http'}://{self._target.authority}{where}"
+
+
+def _retry_after_s(headers: Mapping[bytes, bytes]) -> float:
+    """How long a key rests after a 429: what the upstream says, in seconds; else a moment."""
+    try:
+        return min(max(0.0, float(headers[b"retry-after"])), 3600.0)
+    except (KeyError, ValueError):
+        return _REST_S
+
 
 class Channels(msgspec.Struct, frozen=True):
     """All upstreams by their provider's name."""
 
     by_provider: Mapping[str, Channel]
 
-    async def send(self, deployment: Deployment, endpoint: str, body: bytes) -> Response:
-        """Send a request to a deployment's upstream. Errors: Fault."""
+    async def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
+        """Send a call to a deployment's upstream. Errors: Fault."""
         channel = self.by_provider.get(deployment.provider)
         if channel is None:
             raise Fault("upstream_unreachable", f"The provider {deployment.provider!r} is not configured.")
-        return await channel.post(endpoint, body)
+        return await channel.post(endpoint, deployment.upstream_model, call, first_byte_s)
 
     def close(self) -> None:
         """Close every connection to every upstream."""

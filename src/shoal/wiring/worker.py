@@ -20,19 +20,20 @@ from shoal.core.models import Deployment
 from shoal.core.money import Price, pico_per_token
 from shoal.gateway.auth import Keyring, KeySource, Knocks
 from shoal.gateway.door import Door
-from shoal.gateway.serve import Gateway
+from shoal.gateway.health import HealthBook, HedgeBudget
 from shoal.gateway.status import Standing, Status
+from shoal.gateway.world import World
 from shoal.net import host
 from shoal.net.limits import Limits
 from shoal.net.parent import follow_parent, tell_ready
-from shoal.net.target import parse_target
-from shoal.net.upstream import Timeouts
+from shoal.providers import registry
 from shoal.providers.catalogue import Catalogue
 from shoal.providers.channel import Channel, Channels
 from shoal.providers.discovery import Discovery
 from shoal.providers.minnow import PROVIDER, Minnow
+from shoal.providers.options import DeploymentSettings, ProviderSettings, TimeoutSettings
 from shoal.providers.prices import look_up
-from shoal.settings import DeploymentSettings, ProviderSettings, Settings, home, load
+from shoal.settings import Settings, home, load
 from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
 from shoal.storage.store import Store, open_store
@@ -55,23 +56,24 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         await keyring.refresh()
         journal = Journal(home() / "journal", f"w{number}")
         folder = store.fold(home() / "journal", journal)
-        channels = {name: _channel(provider) for name, provider in settings.providers.items()}
+        providers = registry.load(settings.providers, os.environ)
+        channels = {name: Channel(provider) for name, provider in providers.items() if provider.missing is None or provider.configured}
         minnow = _minnow(settings, mini_socket)
         if minnow is not None:
             await minnow.refresh()
         everyone = dict(channels) | ({PROVIDER: minnow.channel} if minnow else {})
         stack.callback(Channels(everyone).close)
-        discovery = Discovery({name: channels[name] for name, provider in settings.providers.items() if provider.discover})
+        discovery = Discovery({name: channel for name, channel in channels.items() if channel.provider.discover})
         local_names = (*LOCAL_MODELS, settings.mini.model) if minnow else ()
         catalogue = Catalogue(_configured(settings), tuple(channels), discovery, minnow, local_names)
         tally = Tally()
         metrics = Metrics(tally)
         standing = Standing()
-        gateway = Gateway(catalogue, Channels(everyone), journal, tally)
+        world = World(catalogue, Channels(everyone), journal, tally, HealthBook(time.monotonic), HedgeBudget(), lambda body: len(body) // 4)
         status = Status(
             standing, _waits_for(minnow), metrics.text, catalogue.listing, _receipt_finder(store, folder.flush), int(time.time())
         )
-        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), gateway, status)
+        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status)
 
         background = [_keep("keys", keyring.follow), _keep("discovery", discovery.follow), _keep("metrics", lambda: _publish(metrics))]
         if minnow is not None:
@@ -150,16 +152,8 @@ def _waits_for(minnow: Minnow | None) -> Callable[[], str | None]:
 def _minnow(settings: Settings, mini_socket: str | None) -> Minnow | None:
     if mini_socket is None:
         return None
-    channel = Channel(parse_target(f"unix:{mini_socket}"), None, Timeouts(connect_s=2.0), max_connections=4096)
-    return Minnow(channel, settings.mini.usd_per_hour)
-
-
-def _channel(provider: ProviderSettings) -> Channel:
-    key = os.environ.get(provider.api_key_env, "") if provider.api_key_env else provider.api_key
-    missing = provider.api_key_env if provider.api_key_env and not key else None
-    limits = provider.timeouts
-    timeouts = Timeouts(limits.connect_s, limits.first_byte_s, limits.idle_s, limits.total_s)
-    return Channel(parse_target(provider.base_url), key, timeouts, provider.max_connections, missing)
+    where = ProviderSettings(base_url=f"unix:{mini_socket}", timeouts=TimeoutSettings(connect_s=2.0))
+    return Minnow(Channel(registry.load({PROVIDER: where}, {})[PROVIDER]), settings.mini.usd_per_hour)
 
 
 def _configured(settings: Settings) -> dict[str, list[Deployment]]:

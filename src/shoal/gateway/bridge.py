@@ -1,0 +1,137 @@
+"""From the caller's dialect to the upstream's and back: forwarded where both are the same, translated where they are not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from shoal.core.answer import Answer, Delta, Used
+from shoal.core.conversation import Conversation
+from shoal.core.errors import Fault
+from shoal.core.http import HttpCall
+from shoal.core.models import Deployment
+from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
+from shoal.core.usage import Usage
+from shoal.gateway.call import Call
+from shoal.wire import dialects
+
+
+Calls = Sequence[HttpCall]
+
+
+class Bridge(Protocol):
+    """One try's way there and back."""
+
+    def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
+        """The calls that ask; more than one only where an upstream takes a long list in portions. Errors: Fault."""
+
+    def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
+        """What an answer that is no success means."""
+
+    def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
+        """The whole answer for the caller. Errors: Fault."""
+
+    def stream(self, settle: Settle) -> Passage:
+        """The streamed answer for the caller."""
+
+    def reader(self) -> AnswerReader:
+        """A reader of what the upstream streams."""
+
+    def read(self, body: bytes) -> Answer:
+        """What the upstream said, for whoever must judge it. Errors: Fault."""
+
+
+def choose(call: Call, deployment: Deployment) -> Bridge:
+    """The bridge for this caller and this deployment. Errors: Fault, where there is none."""
+    endpoint = call.endpoint
+    if endpoint.kind == "chat":
+        forward = dialects.FORWARDS.get(endpoint.dialect) if endpoint.dialect == deployment.dialect else None
+        return Translated(call, deployment.dialect) if forward is None or call.history else Forwarded(call, endpoint.dialect)
+    return dialects.OTHERS[endpoint.kind](call.request, deployment.dialect)
+
+
+class Forwarded:
+    """Both speak the same dialect: bytes pass."""
+
+    def __init__(self, call: Call, dialect: str) -> None:
+        self._call = call
+        self._dialect = dialect
+        self._forward = dialects.FORWARDS[dialect]
+
+    def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
+        return (self._forward.encode(self._call.request, deployment),)
+
+    def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
+        return dialects.UPSTREAMS[self._dialect].fault(status, headers, body)
+
+    def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
+        return self._forward.complete(bodies[0], settle)
+
+    def stream(self, settle: Settle) -> Passage:
+        return self._forward.stream(self._call.request, settle)
+
+    def reader(self) -> AnswerReader:
+        return dialects.UPSTREAMS[self._dialect].stream(self._call.conversation())
+
+    def read(self, body: bytes) -> Answer:
+        return dialects.UPSTREAMS[self._dialect].answer(body, self._call.conversation())
+
+
+class Translated:
+    """Caller and upstream speak different dialects: every answer passes through the nouns that all share."""
+
+    def __init__(self, call: Call, dialect: str, conversation: Conversation | None = None) -> None:
+        self._call = call
+        self._conversation = conversation or call.conversation()
+        self._caller = dialects.CALLERS[call.endpoint.dialect]
+        self._upstream = dialects.UPSTREAMS[dialect]
+
+    def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
+        return (self._upstream.encode(self._conversation, deployment),)
+
+    def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
+        return self._upstream.fault(status, headers, body)
+
+    def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
+        answer = self._upstream.answer(bodies[0], self._conversation)
+        cost, receipt = settle(answer.usage)
+        return self._caller.answer(answer, cost, receipt, self._call, self._conversation)
+
+    def stream(self, settle: Settle) -> Passage:
+        return Translation(self.reader(), self.writer(), settle)
+
+    def writer(self) -> AnswerWriter:
+        """A writer of what the caller reads."""
+        return self._caller.stream(self._conversation, self._call)
+
+    def reader(self) -> AnswerReader:
+        return self._upstream.stream(self._conversation)
+
+    def read(self, body: bytes) -> Answer:
+        return self._upstream.answer(body, self._conversation)
+
+
+class Translation:
+    """A streamed answer, its deltas read and written anew."""
+
+    def __init__(self, reader: AnswerReader, writer: AnswerWriter, settle: Settle) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._settle = settle
+        self._usage: Usage | None = None
+        self.done = False
+        self.failed: Fault | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        return self.write(self._reader.feed(data))
+
+    def close(self) -> bytes:
+        out = self.write(self._reader.close())
+        end = self._writer.close(*self._settle(self._usage))
+        self.done = True
+        return out + end
+
+    def write(self, deltas: list[Delta]) -> bytes:
+        """What the caller gets of these deltas."""
+        for delta in deltas:
+            if isinstance(delta, Used):
+                self._usage = delta.usage
+        return self._writer.feed(deltas)

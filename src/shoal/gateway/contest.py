@@ -1,0 +1,105 @@
+"""Tries beside each other: when one is late another may start, the first that has something for the caller wins, the others are stopped.
+
+A try that lost is listed in the receipt as superseded. What it cost is not known, since it never said.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING
+
+from shoal.core.attempt import Attempt, Failed, Late, Outcome, Try
+from shoal.core.errors import Fault
+
+if TYPE_CHECKING:
+    from shoal.gateway.call import Call
+
+Plan = Generator[Try | None, Outcome, None]
+MakeTry = Callable[["Call", Try], Awaitable[None]]
+
+
+class Contest:
+    """The tries of one call that run at the same time."""
+
+    def __init__(self, call: "Call", make_try: MakeTry) -> None:
+        self._call = call
+        self._make_try = make_try
+        self._running: dict[asyncio.Task[None], Try] = {}
+        self._winner: Attempt | None = None
+
+    def claim(self, attempt: Attempt) -> None:
+        """The first to claim wins. Errors: Fault superseded for all others."""
+        if self._winner is None:
+            self._winner = attempt
+            for task, wish in self._running.items():
+                if wish.deployment is not attempt.deployment:
+                    task.cancel()
+        elif self._winner is not attempt:
+            raise Fault("superseded", "Another try was faster.")
+
+    async def run(self, wish: Try, plan: Plan) -> Outcome | None:
+        """Follow the plan while tries run. None: one has answered. Otherwise the outcome that the plan is to be sent next.
+
+        Errors: Fault, when an answer broke after it had begun.
+        """
+        call = self._call
+        call.contest = self
+        try:
+            return await self._follow(wish, plan)
+        finally:
+            call.contest = None
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running)
+            self._mark_losers()
+
+    async def _follow(self, first: Try, plan: Plan) -> Outcome | None:
+        late_at: float | None = None
+        newest = first
+        wish: Try | None = first
+        while True:
+            if wish is not None:
+                newest = wish
+                self._start(wish)
+                late_at = None if wish.late_after_s is None else time.monotonic() + wish.delay_s + wish.late_after_s
+            wait_s = None if late_at is None or self._winner is not None else max(0.0, late_at - time.monotonic())
+            done, _ = await asyncio.wait(self._running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                answered, failed = self._judge(done)
+                if answered or (failed is not None and not self._running):
+                    return failed
+                wish = None if failed is None else plan.send(failed)
+            elif self._winner is not None:
+                wish, late_at = None, None
+            else:
+                late_at, wish = None, plan.send(Late(newest.deployment, newest.late_after_s or 0.0))
+
+    def _start(self, wish: Try) -> None:
+        task = asyncio.get_running_loop().create_task(self._make_one(wish))
+        self._running[task] = wish
+
+    async def _make_one(self, wish: Try) -> None:
+        await self._make_try(self._call, wish)
+
+    def _judge(self, done: "set[asyncio.Task[None]]") -> tuple[bool, Failed | None]:
+        """Whether a try has answered, and how one of these failed, if one did. Errors: Fault of an answer that had begun."""
+        failed: Failed | None = None
+        for task in done:
+            wish = self._running.pop(task)
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                return True, None
+            if not isinstance(error, Fault) or self._call.exchange.response_started or self._call.settled:
+                raise error
+            if error.kind != "superseded":
+                failed = failed or Failed(error, wish.deployment)
+        return False, failed
+
+    def _mark_losers(self) -> None:
+        for attempt in self._call.attempts:
+            if attempt is not self._winner and self._winner is not None and attempt.error is None:
+                attempt.error = "superseded"
+                attempt.duration_s = time.perf_counter() - attempt.started_at

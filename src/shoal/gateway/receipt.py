@@ -1,0 +1,113 @@
+"""The receipt: who was asked, who answered, what it cost, how long we took. Whole in bodies, as far as it is known in headers."""
+
+import time
+
+import msgspec
+
+from shoal.core.attempt import Attempt
+from shoal.core.models import Deployment
+from shoal.core.money import usd_text
+from shoal.core.usage import Usage
+from shoal.gateway.call import Call
+
+
+class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One try. `cost_usd` is there where a try cost something besides the answer that the caller got."""
+
+    provider: str
+    model: str
+    ms: float
+    error: str | None = None
+    status: int | None = None
+    cost_usd: msgspec.Raw = msgspec.Raw(b"")
+    continued: bool = False
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """The `shoal` member of every answer. Times are milliseconds; `cost_usd` is null when a price or a count is not known."""
+
+    id: str
+    requested: str | None
+    model: str | None
+    provider: str | None
+    attempts: list[ReceiptAttempt]
+    cost_usd: msgspec.Raw
+    usage: Usage
+    overhead_ms: float
+    first_byte_ms: float | None
+    duration_ms: float
+    dropped: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+_encode = msgspec.json.Encoder().encode
+NOT_KEPT = msgspec.Raw(b'{"retention":"none"}')
+"""What the ledger keeps instead of the receipt of a request of which nothing is to be kept."""
+_NULL = msgspec.Raw(b"null")
+_UNPRICED = ("the price of this model is unknown",)
+
+
+def write(call: Call, usage: Usage, cost: str | None, overhead_s: float, now: float) -> bytes:
+    """The receipt as a JSON object; `now` is the moment of settling, in seconds of time.perf_counter."""
+    deployment = call.deployment
+    started = call.started_at
+    unpriced = cost is None and deployment is not None and deployment.price is None
+    return _encode(
+        Receipt(
+            call.id,
+            call.request.model if call.was_read else None,
+            deployment.model if deployment else None,
+            deployment.provider if deployment else None,
+            [_attempt(call, one) for one in call.attempts],
+            _NULL if cost is None else msgspec.Raw(cost.encode()),
+            usage,
+            int(overhead_s * 1e6) / 1000,
+            None if call.first_byte_at is None else int((call.first_byte_at - started) * 1e6) / 1000,
+            int((now - started) * 1e6) / 1000,
+            call.dropped,
+            (*call.notes, *_UNPRICED) if unpriced else call.notes,
+        )
+    )
+
+
+def _attempt(call: Call, one: Attempt) -> ReceiptAttempt:
+    deployment, ms = one.deployment, int(one.duration_s * 1e6) / 1000
+    if one.error is None and one is call.attempt and not one.continued:
+        return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms)
+    cost = msgspec.Raw(usd_text(one.cost_nano).encode()) if one.cost_nano else msgspec.Raw(b"")
+    return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, one.error, one.status, cost, one.continued)
+
+
+def header_lines(call: Call, cost: str | None) -> bytes:
+    """What is known of the receipt when headers leave, as header lines."""
+    deployment = call.deployment
+    overhead_s = (call.first_byte_at or time.perf_counter()) - call.started_at - call.waited_s
+    return b"x-request-id: %b\r\nx-shoal-attempts: %d\r\nx-shoal-overhead-ms: %.3f\r\n%b%b%b" % (
+        call.id.encode(),
+        len(call.attempts),
+        max(0.0, overhead_s * 1000),
+        b"" if deployment is None else _name_lines(deployment),
+        b"" if cost is None else b"x-shoal-cost-usd: %b\r\n" % cost.encode(),
+        call.more_headers,
+    )
+
+
+# lines by the deployment's id: hashing a whole deployment would cost more than writing them
+_lines: dict[str, tuple[Deployment, bytes]] = {}
+_MOST_LINES = 4096
+
+
+def _name_lines(deployment: Deployment) -> bytes:
+    known = _lines.get(deployment.id)
+    if known is not None and known[0] is deployment:
+        return known[1]
+    lines = f"x-shoal-model: {_visible(deployment.model)}\r\nx-shoal-provider: {_visible(deployment.provider)}\r\n".encode()
+    if len(_lines) >= _MOST_LINES:
+        _lines.clear()
+    _lines[deployment.id] = (deployment, lines)
+    return lines
+
+
+def _visible(value: str) -> str:
+    """A name as a header value: what HTTP does not allow there is percent-encoded."""
+    return "".join(one if " " < one <= "~" else "".join(f"%{byte:02X}" for byte in one.encode()) for one in value)
