@@ -5,7 +5,7 @@ A field that is not named here is neither parsed nor lost: `splice` rebuilds the
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -162,18 +162,27 @@ class Request(msgspec.Struct, frozen=True):
         return None
 
 
+_OF_VALUES = ("of length", ">=", "<=", "Invalid value", "Invalid enum value")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str | None = None, streamed: bool | None = None) -> Request:
-    """Check a request's body. Errors: Fault naming the parameter, for JSON that is malformed, too deep, not UTF-8, or of wrong types."""
+    """Check a request's body. Errors: Fault, as `decode` tells it."""
+    return Request(decode(body, decoder), body, named, streamed)
+
+
+_T = TypeVar("_T")
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
+    """A caller's JSON, checked. Errors: Fault naming the parameter, for what is malformed, too deep, not UTF-8, or of wrong types."""
     if not body:
         raise Fault("invalid_json", "The request body is empty; send a JSON object.")
     try:
         if not body.isascii():
             body.decode()  # raw members are not decoded below, and an upstream must not be the first to find out
-        return Request(decoder.decode(body), body, named, streamed)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _explain(str(error)) from None
     except msgspec.DecodeError as error:
@@ -182,6 +191,8 @@ def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str |
         raise Fault("invalid_json", f"The request body is not valid UTF-8 at byte {error.start}.") from None
     except RecursionError:
         raise Fault("invalid_json", "The request body's JSON is nested too deeply.") from None
+
+
 def _plain(text: str) -> str:
     return text.removeprefix("JSON is malformed: ").rstrip(".")
 
@@ -197,7 +208,7 @@ def _explain(text: str) -> Fault:
     what = _PATH.sub("", text).replace("`", "'").replace(" | null", "")
     if not path:
         return Fault("invalid_type", f"The request body must be a JSON object: {what}.")
-    kind = "invalid_value" if "of length" in what or ">=" in what or "<=" in what else "invalid_type"
+    kind = "invalid_value" if any(mark in what for mark in _OF_VALUES) else "invalid_type"
     return Fault(kind, f"Invalid value for '{path}': {what[:1].lower()}{what[1:]}.", param=path)
 
 

@@ -171,3 +171,5 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     service_tier: str | None = None
     extra: Mapping[str, msgspec.Raw] = {}
+    echo: Mapping[str, msgspec.Raw] = {}
+    """Members of the request that the caller's dialect repeats in its answer, raw; no upstream needs them."""

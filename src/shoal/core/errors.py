@@ -31,6 +31,7 @@ KINDS: dict[str, Row] = {
     "missing_parameter": Row(400, _BAD, "missing_required_parameter"),
     "unsupported_parameter": Row(400, _BAD, "unsupported_parameter"),
     "provider_not_configured": Row(400, _BAD, "provider_not_configured"),
+    "previous_response_not_found": Row(400, _BAD, "previous_response_not_found"),
     "context_length": Row(400, _BAD, "context_length_exceeded"),
     "bad_http": Row(400, _BAD, "bad_http"),
     "invalid_api_key": Row(401, _BAD, "invalid_api_key"),

@@ -8,14 +8,38 @@ NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
 
 
+class Tier(msgspec.Struct, frozen=True):
+    """The rates of a request that reads more than `above_tokens`: they hold for all of its tokens, not only for those above."""
+
+    above_tokens: int
+    input_pico: int
+    output_pico: int
+    cache_read_pico: int | None = None
+    cache_write_pico: int | None = None
+    cache_write_1h_pico: int | None = None
+
+
 class Price(msgspec.Struct, frozen=True):
-    """What a deployment asks, in pico-USD a token, or a search where rankings are sold. A rate that is None is not known (never free)."""
+    """What a deployment asks, in pico-USD a token, or a search where rankings are sold. A rate that is None is not known (never free).
+
+    `tiers` are the rates of long requests; `cache_write_1h_pico` that of what stays in a prompt cache for an hour.
+    """
 
     input_pico: int
     output_pico: int
     cache_read_pico: int | None = None
     cache_write_pico: int | None = None
     search_pico: int | None = None
+    tiers: tuple[Tier, ...] = ()
+    cache_write_1h_pico: int | None = None
+
+    def at(self, input_tokens: int) -> "Price | Tier":
+        """The rates of a request that reads so many tokens; tiers are in ascending order."""
+        rates: Price | Tier = self
+        for tier in self.tiers:
+            if input_tokens > tier.above_tokens:
+                rates = tier
+        return rates
 
 
 def pico_per_token(usd_per_million: float | str) -> int:

@@ -11,7 +11,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Token counts. `input` includes cache reads and writes, `output` includes reasoning, as in OpenAI's usage object.
 
     `billed_input` and `billed_output` are what an upstream says it charges for where that is not what it counts (Cohere);
-    `searches` what a ranking used, where searches are sold and not tokens.
+    `searches` what a ranking used, where searches are sold and not tokens. `cache_write_1h` is the part of `cache_write` that stays for
+    an hour, where that costs more.
     """
 
     input: int | None = None
@@ -23,6 +24,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     billed_input: int | None = None
     billed_output: int | None = None
     searches: int | None = None
+    cache_write_1h: int | None = None
 
 
 def charge(usage: Usage, price: Price | None) -> int | None:
@@ -38,11 +40,16 @@ def charge(usage: Usage, price: Price | None) -> int | None:
         return nano_from_pico(usage.billed_input * price.input_pico + (usage.billed_output or 0) * price.output_pico)
     if usage.input is None:
         return None
+    rates = price.at(usage.input) if price.tiers else price
     read, write = usage.cache_read or 0, usage.cache_write or 0
-    if read + write > usage.input:
+    longer = usage.cache_write_1h or 0
+    if read + write > usage.input or longer > write:
         return None
-    if (read and price.cache_read_pico is None) or (write and price.cache_write_pico is None):
+    if (read and rates.cache_read_pico is None) or (write > longer and rates.cache_write_pico is None):
         return None
-    pico = (usage.input - read - write) * price.input_pico + (usage.output or 0) * price.output_pico
-    pico += read * (price.cache_read_pico or 0) + write * (price.cache_write_pico or 0)
+    if longer and rates.cache_write_1h_pico is None:
+        return None
+    pico = (usage.input - read - write) * rates.input_pico + (usage.output or 0) * rates.output_pico
+    pico += read * (rates.cache_read_pico or 0) + (write - longer) * (rates.cache_write_pico or 0)
+    pico += longer * (rates.cache_write_1h_pico or 0)
     return nano_from_pico(pico)

@@ -130,7 +130,7 @@ class Call:
 
     def health(self, deployment: Deployment) -> Health:
         """How a deployment has done of late."""
-        return self.world.health.view(deployment, time.monotonic())
+        return self.world.health.view(deployment)
 
     def tokens(self) -> int:
         """The request's input in tokens, estimated from its bytes."""

@@ -1,0 +1,342 @@
+"""Conversations as calls of Converse."""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.conversation import (
+    Conversation,
+    File,
+    Format,
+    Image,
+    Message,
+    Reasoning,
+    Refusal,
+    Sampling,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from shoal.core.errors import Fault
+from shoal.core.http import HttpCall
+from shoal.core.models import Deployment
+from shoal.wire.bedrock.dialect import UPSTREAM
+from shoal.wire.bedrock.names import Titles, tool_name, use_id
+
+CLAUDE = "us.anthropic.claude-sonnet-4-20250514-v1:0"
+NOVA = "us.amazon.nova-micro-v1:0"
+LLAMA = "meta.llama3-70b-instruct-v1:0"
+HELLO = (Message("user", (Text("Hello"),)),)
+
+
+def call(model: str = CLAUDE, **members: Any) -> HttpCall:
+    conversation = Conversation(model="m", **({"messages": HELLO} | members))
+    return UPSTREAM.encode(conversation, Deployment("d", "m", "bedrock", model))
+
+
+def body(model: str = CLAUDE, **members: Any) -> Any:
+    return json.loads(call(model, **members).body)
+
+
+def raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def test_the_least_call() -> None:
+    said = call()
+    assert said.path == "/model/us.anthropic.claude-sonnet-4-20250514-v1%3A0/converse"
+    assert json.loads(said.body) == {"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
+    assert said.dropped == ()
+
+
+def test_a_stream_and_an_arn_have_their_own_path() -> None:
+    arn = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-lite-v1:0"
+    assert call(arn, stream=True).path == (
+        "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.amazon.nova-lite-v1%3A0/converse-stream"
+    )
+
+
+def test_system_is_apart_and_turns_alternate() -> None:
+    messages = (
+        Message("system", (Text("A"),)),
+        Message("user", (Text("1"),)),
+        Message("user", (Text(""), Text("2"))),
+        Message("assistant", (Refusal("no"), ToolCall("t1", "f", '{"x": 1}'), ToolCall("t2", "g"))),
+        Message("tool", (ToolResult("t1", (Text("one"),)),)),
+        Message("tool", (ToolResult("t2", (), is_error=True),)),
+        Message("developer", (Text("B"),)),
+        Message("user", (Text("3"),)),
+    )
+    said = body(messages=messages)
+    assert said["system"] == [{"text": "A"}, {"text": "B"}]
+    assert said["messages"] == [
+        {"role": "user", "content": [{"text": "1"}, {"text": "2"}]},
+        {
+            "role": "assistant",
+            "content": [
+                {"text": "no"},
+                {"toolUse": {"toolUseId": "t1", "name": "f", "input": {"x": 1}}},
+                {"toolUse": {"toolUseId": "t2", "name": "g", "input": {}}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"toolResult": {"toolUseId": "t1", "content": [{"text": "one"}], "status": "success"}},
+                {"toolResult": {"toolUseId": "t2", "content": [{"text": ""}], "status": "error"}},
+                {"text": "3"},
+            ],
+        },
+    ]
+
+
+def test_a_failed_tool_is_told_only_to_who_knows_the_status() -> None:
+    messages = (*HELLO, Message("assistant", (ToolCall("t", "f"),)), Message("tool", (ToolResult("t", (Text("x"),), is_error=True),)))
+    said = call(LLAMA, messages=messages)
+    assert json.loads(said.body)["messages"][2]["content"] == [{"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}}]
+    assert said.dropped == ("is_error",)
+
+
+@pytest.mark.parametrize("arguments", ["[1]", "{", "3", '{"a":1}x'])
+def test_arguments_must_be_an_object(arguments: str) -> None:
+    with pytest.raises(Fault) as caught:
+        call(messages=(Message("assistant", (ToolCall("t", "f", arguments),)),))
+    assert (caught.value.kind, caught.value.param) == ("invalid_value", "messages")
+
+
+def test_pictures_and_files_in_their_formats() -> None:
+    parts = (
+        Image(data="AAAA", media_type="image/jpeg"),
+        Image(url="s3://bucket/a.png"),
+        File(data="BBBB", media_type="application/pdf", name="Report (1): final.pdf"),
+        File(text="words", name="report"),
+        File(data="CCCC", media_type="audio/wav"),
+        File(data="DDDD", name="film.mov"),
+        File(url="s3://bucket/x.docx", name="Report (1) final.docx"),
+        File(data="EEEE", media_type="text/x-python; charset=utf-8"),
+    )
+    assert body(messages=(Message("user", parts),))["messages"][0]["content"] == [
+        {"image": {"format": "jpeg", "source": {"bytes": "AAAA"}}},
+        {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://bucket/a.png"}}}},
+        {"document": {"name": "Report (1) final", "format": "pdf", "source": {"bytes": "BBBB"}}},
+        {"document": {"name": "report", "format": "txt", "source": {"bytes": b64encode(b"words").decode()}}},
+        {"audio": {"format": "wav", "source": {"bytes": "CCCC"}}},
+        {"video": {"format": "mov", "source": {"bytes": "DDDD"}}},
+        {"document": {"name": "Report (1) final 3", "format": "docx", "source": {"s3Location": {"uri": "s3://bucket/x.docx"}}}},
+        {"document": {"name": "Document 4", "format": "txt", "source": {"bytes": "EEEE"}}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Image(url="https://a.example/a.png"),
+        Image(data="AAAA", media_type="image/tiff"),
+        Image(data="AAAA"),
+        File(id="file-1"),
+        File(data="AAAA", media_type="application/zip"),
+        File(url="https://a.example/a.pdf", media_type="application/pdf"),
+        File(data="AAAA"),
+    ],
+)
+def test_what_bedrock_does_not_take_is_refused(part: Image | File) -> None:
+    with pytest.raises(Fault) as caught:
+        call(messages=(Message("user", (part,)),))
+    assert (caught.value.kind, caught.value.param) == ("unsupported_parameter", "messages")
+
+
+def test_results_hold_pictures_and_documents_but_no_sound() -> None:
+    result = ToolResult("t", (Image(data="AAAA", media_type="image/png"), File(text="x", name="a.md", media_type="text/markdown")))
+    (block,) = body(messages=(Message("tool", (result,)),))["messages"][0]["content"]
+    assert [list(part) for part in block["toolResult"]["content"]] == [["image"], ["document"]]
+    with pytest.raises(Fault, match="audio"):
+        call(messages=(Message("tool", (ToolResult("t", (File(data="A", media_type="audio/mpeg"),)),)),))
+
+
+def test_cache_points_stand_after_what_they_close() -> None:
+    said = body(
+        messages=(Message("system", (Text("S", cache="5m"),)), Message("user", (Text("U", cache="1h"),))),
+        tools=(Tool("f", cache="5m"), Tool("g")),
+    )
+    point = {"cachePoint": {"type": "default"}}
+    assert said["system"] == [{"text": "S"}, point]
+    assert said["messages"][0]["content"] == [{"text": "U"}, {"cachePoint": {"type": "default", "ttl": "1h"}}]
+    assert [list(tool) for tool in said["toolConfig"]["tools"]] == [["toolSpec"], ["cachePoint"], ["toolSpec"]]
+    dropped = call(LLAMA, messages=(Message("user", (Text("U", cache="1h"),)),))
+    assert dropped.dropped == ("cache_control",)
+    assert b"cachePoint" not in dropped.body
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (None, None),
+        (ToolChoice("auto"), {"auto": {}}),
+        (ToolChoice("required"), {"any": {}}),
+        (ToolChoice("named", "f"), {"tool": {"name": "f"}}),
+    ],
+)
+def test_tools_and_the_choice_among_them(choice: ToolChoice | None, said: Any) -> None:
+    tools = (Tool("f", "does", raw({"type": "object"}), strict=True), Tool("g", ""))
+    config = body(tools=tools, tool_choice=choice)["toolConfig"]
+    assert config["tools"] == [
+        {"toolSpec": {"name": "f", "description": "does", "inputSchema": {"json": {"type": "object"}}, "strict": True}},
+        {"toolSpec": {"name": "g", "inputSchema": {"json": {"type": "object", "properties": {}}}}},
+    ]
+    assert config.get("toolChoice") == said
+
+
+def test_no_tool_at_all_is_said_by_offering_none() -> None:
+    assert "toolConfig" not in body(tools=(Tool("f"),), tool_choice=ToolChoice("none"))
+    with pytest.raises(Fault) as caught:
+        call(tools=(Tool("f"),), tool_choice=ToolChoice("none"), messages=(Message("assistant", (ToolCall("t", "f"),)),))
+    assert caught.value.param == "tool_choice"
+
+
+def test_inference_and_what_goes_beside_it() -> None:
+    sampling = Sampling(temperature=0.5, top_p=0.9, top_k=7, stop=("A", "B"))
+    assert body(NOVA, sampling=sampling, max_tokens=5) == {
+        "messages": [{"role": "user", "content": [{"text": "Hello"}]}],
+        "inferenceConfig": {"maxTokens": 5, "temperature": 0.5, "topP": 0.9, "stopSequences": ["A", "B"]},
+        "additionalModelRequestFields": {"inferenceConfig": {"topK": 7}},
+    }
+    said = body(CLAUDE, sampling=sampling)
+    assert said["additionalModelRequestFields"] == {"top_k": 7}
+    assert said["additionalModelResponseFieldPaths"] == ["/stop_sequence"]
+    assert call(LLAMA, sampling=Sampling(top_k=7)).dropped == ("top_k",)
+
+
+def test_what_has_no_word_is_listed() -> None:
+    sampling = Sampling(presence_penalty=1.0, frequency_penalty=1.0, seed=1, n=2, logprobs=True)
+    said = call(
+        sampling=sampling, user="u", parallel_tools=False, service_tier="scale", extra={"verbosity": raw("low")}, tools=(Tool("f"),)
+    )
+    assert said.dropped == (
+        "frequency_penalty", "logprobs", "n", "parallel_tool_calls", "presence_penalty", "seed", "service_tier", "user", "verbosity",
+    )  # fmt: skip
+    assert call(sampling=Sampling(n=1, logprobs=False), parallel_tools=True, service_tier="auto").dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("members", "param"),
+    [
+        ({"sampling": Sampling(logit_bias={"1": 2.0})}, "logit_bias"),
+        ({"sampling": Sampling(top_logprobs=2)}, "top_logprobs"),
+        ({"format": Format()}, "response_format"),
+        ({"messages": (Message("system", (Image(data="A", media_type="image/png"),)),)}, "messages"),
+    ],
+)
+def test_what_must_not_be_left_out_is_refused(members: dict[str, Any], param: str) -> None:
+    with pytest.raises(Fault) as caught:
+        call(**members)
+    assert (caught.value.kind, caught.value.param) == ("unsupported_parameter", param)
+
+
+def test_structured_output_is_a_schema_as_text() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    (said,) = [body(format=Format(raw(schema), "result", "what came out"))["outputConfig"]["textFormat"]]
+    assert said["type"] == "json_schema"
+    assert json.loads(said["structure"]["jsonSchema"].pop("schema")) == schema
+    assert said["structure"] == {"jsonSchema": {"name": "result", "description": "what came out"}}
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "fields"),
+    [
+        (CLAUDE, Thinking(budget=1024), {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+        (CLAUDE, Thinking("high"), {"thinking": {"type": "enabled", "budget_tokens": 16384}}),
+        (CLAUDE, Thinking("none"), {"thinking": {"type": "disabled"}}),
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Thinking("low"), {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
+        ("anthropic.claude-opus-4-6-v1", Thinking(shown=True), {"thinking": {"type": "adaptive"}}),
+        (NOVA, Thinking("minimal"), {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}),
+        (NOVA, Thinking("none"), {"reasoningConfig": {"type": "disabled"}}),
+        ("openai.gpt-oss-120b-1:0", Thinking("high"), {"reasoning_effort": "high"}),
+        ("qwen.qwen3-32b-v1:0", Thinking("xhigh"), {"reasoning_config": "high"}),
+        (LLAMA, Thinking(), None),
+    ],
+)
+def test_how_much_to_think(model: str, thinking: Thinking, fields: Any) -> None:
+    said = call(model, thinking=thinking)
+    assert json.loads(said.body).get("additionalModelRequestFields") == fields
+    assert said.dropped == ()
+
+
+def test_newer_claude_takes_an_effort() -> None:
+    said = body("anthropic.claude-sonnet-4-6", thinking=Thinking("xhigh"))
+    assert said["additionalModelRequestFields"] == {"thinking": {"type": "adaptive"}}
+    assert said["outputConfig"] == {"effort": "xhigh"}
+
+
+def test_a_budget_of_ours_leaves_room_for_the_answer() -> None:
+    assert body(thinking=Thinking("high"), max_tokens=4096)["additionalModelRequestFields"]["thinking"]["budget_tokens"] == 4095
+    assert call(thinking=Thinking("high"), max_tokens=1000).dropped == ("reasoning_effort",)
+    assert body(thinking=Thinking(budget=2000), max_tokens=1000)["additionalModelRequestFields"]["thinking"]["budget_tokens"] == 2000
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "name"),
+    [
+        (LLAMA, Thinking("high"), "reasoning_effort"),
+        (LLAMA, Thinking(budget=2000), "thinking"),
+        ("openai.gpt-oss-20b-1:0", Thinking("none"), "reasoning_effort"),
+    ],
+)
+def test_thinking_that_cannot_be_said_is_listed(model: str, thinking: Thinking, name: str) -> None:
+    assert call(model, thinking=thinking).dropped == (name,)
+
+
+@pytest.mark.parametrize(
+    ("model", "part", "block"),
+    [
+        (CLAUDE, Reasoning("x", "SIG", origin="anthropic"), {"reasoningText": {"text": "x", "signature": "SIG"}}),
+        (CLAUDE, Reasoning(redacted="abc=", origin="anthropic"), {"redactedContent": b64encode(b"abc=").decode()}),
+        (NOVA, Reasoning(redacted="AAE=", origin="bedrock"), {"redactedContent": "AAE="}),
+        (CLAUDE, Reasoning("x", origin="anthropic"), None),
+        (NOVA, Reasoning("x", "SIG", origin="anthropic"), None),
+        (CLAUDE, Reasoning("x", "SIG", origin="gemini"), None),
+        (LLAMA, Reasoning("x", origin="bedrock"), None),
+    ],
+)
+def test_thought_goes_back_to_its_maker_alone(model: str, part: Reasoning, block: Any) -> None:
+    said = call(model, messages=(Message("assistant", (part, Text("y"))),))
+    content = json.loads(said.body)["messages"][0]["content"]
+    assert content == ([{"reasoningContent": block}] if block else []) + [{"text": "y"}]
+    assert said.dropped == (() if block else ("reasoning_content",))
+
+
+def test_members_of_converses_own_pass_and_ours_win() -> None:
+    extra = {
+        "guardrailConfig": raw({"guardrailIdentifier": "g", "guardrailVersion": "1"}),
+        "performanceConfig": raw({"latency": "optimized"}),
+        "additionalModelRequestFields": raw({"top_k": 1, "anthropic_beta": ["b"]}),
+    }
+    said = body(extra=extra, sampling=Sampling(top_k=9), service_tier="flex")
+    assert said["guardrailConfig"] == {"guardrailIdentifier": "g", "guardrailVersion": "1"}
+    assert said["performanceConfig"] == {"latency": "optimized"}
+    assert said["additionalModelRequestFields"] == {"top_k": 9, "anthropic_beta": ["b"]}
+    assert said["serviceTier"] == {"type": "flex"}
+
+
+@given(st.text(min_size=1, max_size=120))
+def test_names_and_ids_fit_and_stay_apart(text: str) -> None:
+    for fit in (tool_name, use_id):
+        fitted = fit(text)
+        assert 0 < len(fitted) <= 64
+        assert fit(fitted) == fitted
+        assert fit(text + "é") != fitted
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=300)), max_size=6))
+def test_titles_fit_and_differ(names: list[str | None]) -> None:
+    titles = Titles()
+    taken = [titles.take(name) for name in names]
+    assert len(set(taken)) == len(taken)
+    assert all(0 < len(title) <= 200 and "  " not in title for title in taken)
