@@ -11,6 +11,7 @@ from shoal.providers.aws_signing import Credentials, bearer_token, find_credenti
 KEY, SECRET, NOW = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 1440938160.0
 HOST_AND_DATE = "host;x-amz-date"
 UNRESERVED = "-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ALL = f"/?{UNRESERVED}={UNRESERVED}"
 TOKEN = (
     "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/"
     "kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64"
@@ -39,8 +40,11 @@ def signature(method: str, path: str, headers: list[tuple[str, str]], body: byte
     [
         ("GET", "/", [], b"", HOST_AND_DATE, "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"),
         ("POST", "/", [], b"", HOST_AND_DATE, "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b"),
-        ("GET", "/?Param2=value2&Param1=value1", [], b"", HOST_AND_DATE, "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500"),
-        ("GET", f"/?{UNRESERVED}={UNRESERVED}", [], b"", HOST_AND_DATE, "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197"),
+        (
+            "GET", "/?Param2=value2&Param1=value1", [], b"",
+            HOST_AND_DATE, "b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500",
+        ),
+        ("GET", ALL, [], b"", HOST_AND_DATE, "9c3e54bfcdf0b19771a7f523ee5669cdf59bc7cc0884027167c21bb143a40197"),
         ("GET", "/example space/", [], b"", HOST_AND_DATE, "652487583200325589f1fba4c7e578f72c47cb61beeca81406b39ddec1366741"),
         (
             "GET", "/", [("My-Header1", " value1"), ("My-Header2", ' "a   b   c"')], b"",

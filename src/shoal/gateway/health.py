@@ -225,7 +225,7 @@ class HealthBook:
         if record.circuit == _CLOSED:
             if record.trips(now) or fault.kind in AT_ONCE:
                 record.open(now, fault.retry_after_s)
-        elif now >= record.until and begun_after_opening:
+        elif now >= record.until and (begun_after_opening or record.is_available(now)):  # the probe's word outweighs older ones
             record.open(now, fault.retry_after_s)
         elif fault.retry_after_s is not None:  # requests that were under way when it opened
             record.until = max(record.until, now + min(fault.retry_after_s, LONGEST_RETRY_AFTER_S))

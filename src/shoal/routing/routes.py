@@ -138,11 +138,11 @@ def _locate(keys: Sequence[str], text: str) -> BadRoute:
     """The error at its place: each table on the way out has added its own ` - at $.path`, the innermost first."""
     what, *places = text.split(_AT)
     path = "".join(place.rstrip("`") for place in reversed(places))
-    inner = [part.strip("[]") for part in path.replace("[", ".[").split(".") if part]
+    inner = [part.strip("[]") for part in path.replace("[...]", ".*").replace("[", ".[").split(".") if part]
     unknown = what.removeprefix("Object contains unknown field `")
     if unknown != what:
         return BadRoute([*keys, *inner, unknown.rstrip("`")], "is not a field of this policy")
-    return BadRoute([*keys, *("*" if part == "..." else part for part in inner)], what.replace("`", "'"))
+    return BadRoute([*keys, *inner], what.replace("`", "'"))
 
 
 def _dotted(keys: Sequence[str]) -> str:

@@ -1,0 +1,76 @@
+"""The dialect as the gateway's ports want it. Google's path tells the model and whether to stream, so a caller's side has `read_at` too."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shoal.core.answer import Answer
+from shoal.core.conversation import Conversation
+from shoal.core.errors import Fault
+from shoal.core.http import HttpCall
+from shoal.core.models import Deployment
+from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
+from shoal.wire.gemini import answers, errors, forward, requests, streams
+from shoal.wire.gemini.embeddings import Embeddings
+
+
+class _Upstream:
+    def encode(self, conversation: Conversation, deployment: Deployment) -> HttpCall:
+        return requests.write(conversation, deployment)
+
+    def answer(self, body: bytes, conversation: Conversation) -> Answer:
+        return answers.read(body, conversation)
+
+    def stream(self, conversation: Conversation) -> AnswerReader:
+        return streams.Reader()
+
+    def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
+        return errors.read(status, headers, body)
+
+
+class _Caller:
+    """`array`: streams are one JSON array, as without `alt=sse`; `content_type` is what a stream is sent as."""
+
+    def __init__(self, *, array: bool = False) -> None:
+        self._array = array
+        self.content_type = "application/json" if array else "text/event-stream"
+
+    def read(self, body: bytes) -> Conversation:
+        return requests.read(body)
+
+    def read_at(self, body: bytes, model: str, stream: bool) -> Conversation:
+        """The whole request, the path's share of it included."""
+        return requests.read_at(body, model, stream)
+
+    def answer(self, answer: Answer, cost: str | None, receipt: bytes) -> bytes:
+        return answers.write(answer, cost, receipt)
+
+    def stream(self, conversation: Conversation) -> AnswerWriter:
+        return streams.Writer(array=self._array)
+
+    def error(self, fault: Fault, receipt: bytes) -> bytes:
+        return errors.write(fault, receipt)
+
+    def error_event(self, fault: Fault, receipt: bytes) -> bytes:
+        return errors.write_element(fault, receipt) if self._array else errors.write_event(fault, receipt)
+
+
+class _Forward:
+    def __init__(self, *, array: bool = False) -> None:
+        self._array = array
+
+    def encode(self, request: Any, deployment: Deployment) -> HttpCall:
+        return forward.encode(request, deployment)
+
+    def complete(self, body: bytes, settle: Settle) -> bytes:
+        return forward.complete(body, settle)
+
+    def stream(self, request: Any, settle: Settle) -> Passage:
+        return forward.Stream(settle, array=self._array)
+
+
+UPSTREAM = _Upstream()
+CALLER = _Caller()
+CALLER_OF_ARRAYS = _Caller(array=True)
+FORWARD = _Forward()
+FORWARD_TO_ARRAYS = _Forward(array=True)
+EMBEDDINGS = Embeddings()
