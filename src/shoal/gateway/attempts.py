@@ -14,6 +14,7 @@ from shoal.core.http import HttpCall
 from shoal.gateway import answer, bridge, continuation, held
 from shoal.gateway.call import Call
 from shoal.gateway.contest import Contest
+from shoal.gateway.settle import Settlement
 from shoal.net.upstream import Response
 
 Plan = Generator[Try | None, Outcome, None]
@@ -102,7 +103,7 @@ async def _ask(call: Call, this: Attempt, wish: Try) -> None:
 async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> None:
     if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
         raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
-    relay = answer.Relay(call, this, way, response, keeps=continuation.is_possible(call))
+    relay = answer.Relay(call, this, way.stream(Settlement(call)), response, keeps=continuation.is_possible(call))
     try:
         await relay.run()
     except Fault as fault:

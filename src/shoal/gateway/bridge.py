@@ -11,6 +11,7 @@ from shoal.core.models import Deployment
 from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
 from shoal.core.usage import Usage
 from shoal.gateway.call import Call
+from shoal.gateway import others
 from shoal.wire import dialects
 
 
@@ -45,7 +46,7 @@ def choose(call: Call, deployment: Deployment) -> Bridge:
     if endpoint.kind == "chat":
         forward = dialects.FORWARDS.get(endpoint.dialect) if endpoint.dialect == deployment.dialect else None
         return Translated(call, deployment.dialect) if forward is None or call.history else Forwarded(call, endpoint.dialect)
-    return dialects.OTHERS[endpoint.kind](call.request, deployment.dialect)
+    return others.CHOICES[endpoint.kind](call.request, deployment.dialect)
 
 
 class Forwarded:

@@ -57,10 +57,13 @@ class Contest:
     async def _follow(self, first: Try, plan: Plan) -> Outcome | None:
         late_at: float | None = None
         newest = first
+        hedges = self._call.world.hedges
         wish: Try | None = first
         while True:
             if wish is not None:
                 newest = wish
+                if self._running:
+                    hedges.spend()
                 self._start(wish)
                 late_at = None if wish.late_after_s is None else time.monotonic() + wish.delay_s + wish.late_after_s
             wait_s = None if late_at is None or self._winner is not None else max(0.0, late_at - time.monotonic())

@@ -18,8 +18,9 @@ from shoal.routing.routes import DEFAULT, Route, find_route
 def plan(call: Call) -> Plan:
     """A plan of tries. Errors: Fault, when there is nobody to ask or the wishes contradict each other."""
     fields, world = call.request.fields, call.world
+    world.hedges.earn()
     if fields.provider is None and fields.models is None and (route := find_route(world.routes, call.request.model)) is None:
-        name, suffix = split_suffix(call.request.model, world.catalogue)
+        name, suffix = split_suffix(call.request.model)
         candidates = world.catalogue.resolve(name)
         policy: Policy = DEFAULT if suffix is None else choose_policy(NO_PREFERENCES, suffix, DEFAULT)
         if suffix is not None:
@@ -56,7 +57,7 @@ def _names(call: Call, route: Route | None) -> "tuple[list[str], Policy, Suffix 
             names |= dict.fromkeys(found.models)
             policy = found.policy if number == 0 else policy
         else:
-            plain, its = split_suffix(name, world.catalogue)
+            plain, its = split_suffix(name)
             suffix = suffix or its
             names[plain] = None
     return list(names), policy, suffix

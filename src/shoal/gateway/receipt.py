@@ -11,6 +11,9 @@ from shoal.core.usage import Usage
 from shoal.gateway.call import Call
 
 
+_NOTHING = msgspec.Raw(b"")
+
+
 class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One try. `cost_usd` is there where a try cost something besides the answer that the caller got."""
 
@@ -19,7 +22,7 @@ class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ms: float
     error: str | None = None
     status: int | None = None
-    cost_usd: msgspec.Raw = msgspec.Raw(b"")
+    cost_usd: msgspec.Raw = _NOTHING
     continued: bool = False
 
 
@@ -74,7 +77,7 @@ def _attempt(call: Call, one: Attempt) -> ReceiptAttempt:
     deployment, ms = one.deployment, int(one.duration_s * 1e6) / 1000
     if one.error is None and one is call.attempt and not one.continued:
         return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms)
-    cost = msgspec.Raw(usd_text(one.cost_nano).encode()) if one.cost_nano else msgspec.Raw(b"")
+    cost = msgspec.Raw(usd_text(one.cost_nano).encode()) if one.cost_nano else _NOTHING
     return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, one.error, one.status, cost, one.continued)
 
 

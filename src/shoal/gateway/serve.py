@@ -4,6 +4,7 @@ Everything that happens to a request is called from here or lies below something
 """
 
 import asyncio
+import logging
 
 from shoal.core.errors import Fault
 from shoal.gateway import planning
@@ -11,6 +12,8 @@ from shoal.gateway.attempts import attempt
 from shoal.gateway.call import Call
 from shoal.gateway.endpoints import Place
 from shoal.gateway.settle import settle_failure
+
+log = logging.getLogger("shoal.gateway")
 
 
 async def serve(call: Call, place: Place) -> None:
@@ -25,3 +28,6 @@ async def serve(call: Call, place: Place) -> None:
         why = "client_gone" if call.exchange.gone else "draining"
         text = "The caller disconnected." if call.exchange.gone else "The server is shutting down; send the request again."
         settle_failure(call, Fault(why, text))
+    except Exception:
+        log.exception("the request %s failed for a reason of our own", call.id)
+        settle_failure(call, Fault("internal", "The server failed on this request; it was logged. Try again."))

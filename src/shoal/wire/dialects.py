@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from shoal.core.answer import Answer
 from shoal.core.chat import Request
 from shoal.core.conversation import Conversation
+from shoal.core.embedding import EmbeddingDialect
 from shoal.core.errors import Fault
 from shoal.core.ports import AnswerWriter, CallerDialect, Forward, UpstreamDialect
 from shoal.wire.openai_chat import dialect as openai_chat
@@ -46,4 +47,4 @@ class Caller:
 UPSTREAMS: Mapping[str, UpstreamDialect] = {"openai_chat": openai_chat.UPSTREAM}
 CALLERS: Mapping[str, Caller] = {"openai_chat": Caller(openai_chat.CALLER)}
 FORWARDS: Mapping[str, Forward] = {"openai_chat": openai_chat.FORWARD}
-OTHERS: Mapping[str, Any] = {}
+EMBEDDINGS: Mapping[str, EmbeddingDialect] = {}
