@@ -26,7 +26,7 @@ class Counts(msgspec.Struct):
 
 
 def read_usage(seen: Counts | None) -> Usage:
-    """Counts as ours."""
+    """Counts as ours; searches are charged where no tokens are (a ranking)."""
     if seen is None:
         return Usage()
     billed = seen.billed_units or Units()
@@ -37,7 +37,7 @@ def read_usage(seen: Counts | None) -> Usage:
         cache_read=_whole(seen.cached_tokens),
         billed_input=_whole(billed.input_tokens),
         billed_output=_whole(billed.output_tokens),
-        searches=_whole(billed.search_units),
+        searches=_whole(billed.search_units) if billed.input_tokens is None else None,
     )
 
 
