@@ -60,6 +60,19 @@ def test_what_is_wrong_is_named(wrong: bytes, kind: str, param: str | None) -> N
     assert (caught.value.kind, caught.value.param) == (kind, param)
 
 
+@pytest.mark.parametrize(
+    ("provider", "dialect", "name"),
+    [
+        ("fireworks", "openai_chat", "fireworks"),
+        ("work", "cohere", "cohere"),
+        ("together", "openai_chat", "jina"),
+        ("bedrock", "bedrock", "bedrock"),
+    ],
+)
+def test_a_provider_has_the_words_of_its_own_or_of_its_dialect(provider: str, dialect: str, name: str) -> None:
+    assert rerank.find_upstream(Deployment("d", "m", provider, "u", dialect=dialect)) is UPSTREAMS[name]
+
+
 def test_an_answer_for_a_caller() -> None:
     answer = RerankAnswer(results=(RerankResult(2, 0.9), RerankResult(0, 0.1)), usage=Usage(searches=1), id="i")
     said = rerank.write(answer, REQUEST, "0.002", b'{"id":"r"}')

@@ -1,7 +1,7 @@
 """Rankings: the question and the answer as callers know them from Cohere, and as upstreams take them, most of them nearly so.
 
 Callers: `POST /v1/rerank` in the shape of Cohere's v2, with v1's `return_documents`. https://docs.cohere.com/reference/rerank
-Upstreams differ in a few words, which are data here (`UPSTREAMS`, by a name for a provider's row). Documents are given back from the
+Upstreams differ in a few words, which are data here (`UPSTREAMS`, by a provider's name or a dialect's). Documents are given back from the
 request, so that an upstream is never asked to send them, and results are put in order and cut to `top_n` whatever it did.
 """
 
@@ -102,6 +102,11 @@ UPSTREAMS: Mapping[str, Upstream] = {
     # Cohere's models by InvokeModel. https://docs.aws.amazon.com/bedrock/latest/userguide/rerank-supported.html
     "bedrock": Upstream("/model/{model}/invoke", names_model=False, always={"api_version": 2}),
 }
+
+
+def find_upstream(deployment: Deployment) -> Upstream:
+    """How this deployment's provider words it: by its own name, by its dialect's, else as most do."""
+    return UPSTREAMS.get(deployment.provider) or UPSTREAMS.get(deployment.dialect) or UPSTREAMS["jina"]
 
 
 def encode(request: RerankRequest, deployment: Deployment, upstream: Upstream) -> HttpCall:

@@ -195,12 +195,22 @@ def test_a_model_that_does_not_think_is_not_told_to() -> None:
 
 
 def test_what_has_no_word_is_listed() -> None:
-    messages = (Message("user", (Text("x", cache="5m"),)), Message("tool", (ToolResult("t", (Text("x"),), is_error=True),)))
+    messages = (Message("user", (Text("x", cache="5m"),), name="n"), Message("tool", (ToolResult("t", (Text("x"),), is_error=True),)))
     said = call(
         messages=messages, sampling=Sampling(n=2, logprobs=True), user="u", parallel_tools=False, service_tier="flex",
         extra={"verbosity": raw("low")}, tools=(Tool("f"),),
     )  # fmt: skip
-    assert said.dropped == ("cache_control", "is_error", "logprobs", "n", "parallel_tool_calls", "service_tier", "user", "verbosity")
+    assert said.dropped == (
+        "cache_control",
+        "is_error",
+        "logprobs",
+        "n",
+        "name",
+        "parallel_tool_calls",
+        "service_tier",
+        "user",
+        "verbosity",
+    )
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ class Writer:
         """The turns. Cohere's system turn is the first, so that what system and developer say later goes there too."""
         system = [part for message in conversation.messages if message.role in ("system", "developer") for part in message.parts]
         turns = [{"role": "system", "content": self._words(system)}] if system else []
+        if any(message.name is not None for message in conversation.messages):
+            self.dropped.add("name")
         for message in conversation.messages:
             match message.role:
                 case "user":
