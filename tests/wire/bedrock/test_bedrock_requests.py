@@ -226,8 +226,17 @@ def test_what_has_no_word_is_listed() -> None:
         tools=(Tool("f"),),
     )
     assert said.dropped == (
-        "frequency_penalty", "logprobs", "n", "name", "parallel_tool_calls", "presence_penalty", "seed", "service_tier", "user", "verbosity",
-    )  # fmt: skip
+        "frequency_penalty",
+        "logprobs",
+        "n",
+        "name",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "seed",
+        "service_tier",
+        "user",
+        "verbosity",
+    )
     assert call(sampling=Sampling(n=1, logprobs=False), parallel_tools=True, service_tier="auto").dropped == ()
 
 
