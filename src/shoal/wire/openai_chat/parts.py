@@ -19,6 +19,12 @@ class CacheControl(msgspec.Struct):
     ttl: Literal["5m", "1h"] = "5m"
 
 
+class _Breakpoint(msgspec.Struct):
+    """OpenAI's own (`prompt_cache_breakpoint`)."""
+
+    mode: str = "explicit"
+
+
 class _ImageUrl(msgspec.Struct):
     url: str
     detail: str | None = None
@@ -44,6 +50,7 @@ class TextPart(msgspec.Struct, tag_field="type", tag="text"):
 
     text: str
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: _Breakpoint | None = None
 
 
 class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
@@ -51,6 +58,7 @@ class ImagePart(msgspec.Struct, tag_field="type", tag="image_url"):
 
     image_url: _ImageUrl
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: _Breakpoint | None = None
 
 
 class AudioPart(msgspec.Struct, tag_field="type", tag="input_audio"):
@@ -58,6 +66,7 @@ class AudioPart(msgspec.Struct, tag_field="type", tag="input_audio"):
 
     input_audio: _Audio
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: _Breakpoint | None = None
 
 
 class VideoPart(msgspec.Struct, tag_field="type", tag="video_url"):
@@ -65,6 +74,7 @@ class VideoPart(msgspec.Struct, tag_field="type", tag="video_url"):
 
     video_url: _Url
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: _Breakpoint | None = None
 
 
 class FilePart(msgspec.Struct, tag_field="type", tag="file"):
@@ -72,6 +82,7 @@ class FilePart(msgspec.Struct, tag_field="type", tag="file"):
 
     file: _File
     cache_control: CacheControl | None = None
+    prompt_cache_breakpoint: _Breakpoint | None = None
 
 
 class RefusalPart(msgspec.Struct, tag_field="type", tag="refusal"):
@@ -98,19 +109,19 @@ def read(part: AnyPart, at: str) -> Part:
     """One part, found at the path `at`. Errors: Fault naming what is wrong with it."""
     match part:
         case TextPart():
-            return Text(part.text, cache_of(part.cache_control))
+            return Text(part.text, _cache_of(part))
         case ImagePart(image_url=image):
             url, data, media_type = _place(image.url, f"{at}.image_url")
             if media_type is not None and not media_type.startswith("image/"):
                 raise wrong(f"{at}.image_url", f"the data URL holds {media_type}, not a picture")
-            return Image(url=url, data=data, media_type=media_type, detail=image.detail, cache=cache_of(part.cache_control))
+            return Image(url=url, data=data, media_type=media_type, detail=image.detail, cache=_cache_of(part))
         case AudioPart(input_audio=audio):
             _check_base64(audio.data, f"{at}.input_audio.data")
             media_type = _AUDIO.get(audio.format, f"audio/{audio.format}")
-            return File(data=audio.data, media_type=media_type, cache=cache_of(part.cache_control))
+            return File(data=audio.data, media_type=media_type, cache=_cache_of(part))
         case VideoPart(video_url=video):
             url, data, media_type = _place(video.url, f"{at}.video_url")
-            return File(url=url, data=data, media_type=media_type or "video/mp4", cache=cache_of(part.cache_control))
+            return File(url=url, data=data, media_type=media_type or "video/mp4", cache=_cache_of(part))
         case FilePart():
             return _read_file(part, f"{at}.file")
         case RefusalPart():
@@ -125,13 +136,20 @@ def cache_of(control: CacheControl | None) -> str | None:
     return None if control is None else control.ttl
 
 
+def _cache_of(part: TextPart | ImagePart | AudioPart | VideoPart | FilePart) -> str | None:
+    """The same of a part, which may say it in OpenAI's own way, too."""
+    if part.cache_control is None and part.prompt_cache_breakpoint is not None:
+        return CacheControl().ttl
+    return cache_of(part.cache_control)
+
+
 def wrong(param: str, what: str) -> Fault:
     """A value that cannot be used."""
     return Fault("invalid_value", f"Invalid value for '{param}': {what}.", param=param)
 
 
 def _read_file(part: FilePart, at: str) -> File:
-    file, cache = part.file, cache_of(part.cache_control)
+    file, cache = part.file, _cache_of(part)
     if file.file_id is not None:
         return File(id=file.file_id, name=file.filename, cache=cache)
     if file.file_data is None:
