@@ -143,7 +143,8 @@ class _Folding:
                 self._cite(citation)
             case LogprobsDelta(raw=raw):
                 for name, tokens in msgspec.json.decode(raw, type=dict[str, list[Any] | None]).items():
-                    self.logprobs.setdefault(name, []).extend(tokens or ())
+                    if tokens is not None:
+                        self.logprobs.setdefault(name, []).extend(tokens)
             case Ended():
                 self.ended = delta
 

@@ -1,6 +1,6 @@
 """Fastest: the quicker to its first token of two drawn at random.
 
-The measure is peak-EWMA times load, as in Finagle (https://twitter.github.io/finagle/guide/Clients.html#power-of-two-choices-p2c-least-loaded):
+The measure is peak-EWMA times load, as in Finagle (https://twitter.github.io/finagle/guide/Clients.html):
 two choices keep a crowd from running to the one that was best a moment ago.
 """
 

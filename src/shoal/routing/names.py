@@ -10,7 +10,7 @@ _SUFFIXES: dict[str, Suffix] = {"floor": "floor", "nitro": "nitro", "free": "fre
 
 
 def split_suffix(model: str, names: Container[str] = ()) -> tuple[str, Suffix | None]:
-    """The name without its suffix, and the suffix (https://openrouter.ai/docs/faq#what-are-model-variants).
+    """The name without its suffix, and the suffix (https://openrouter.ai/docs/guides/routing/provider-selection).
 
     Only :floor (cheapest), :nitro (most tokens a second) and :free (at no price) are suffixes: `llama3:latest` and `...-v1:0` are names.
     `names` holds those that really end in such a word.
@@ -37,7 +37,7 @@ def is_named(deployment: Deployment, names: Iterable[str]) -> bool:
 def is_of_provider(deployment: Deployment, name: str) -> bool:
     """Whether a name in a request's preferences means this deployment: `provider`, `provider/region`, `provider/quantization`, or its id.
 
-    Letters' case does not matter: https://openrouter.ai/docs/guides/routing/provider-selection#targeting-specific-provider-endpoints
+    Letters' case does not matter: https://openrouter.ai/docs/guides/routing/provider-selection
     """
     wanted = name.casefold()
     provider = deployment.provider.casefold()

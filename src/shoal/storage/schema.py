@@ -5,9 +5,9 @@ Columns are narrow and rows few: the ledger is meant to hold tens of millions of
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The migration this release expects."""
 
 metadata = MetaData()
@@ -82,5 +82,29 @@ journal_offsets = Table(
     metadata,
     Column("segment", Text, primary_key=True),
     Column("folded_bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("previous_id", Text),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    Column("input", LargeBinary, nullable=False),  # a JSON array: the request's own items
+    Column("response", LargeBinary, nullable=False),  # the JSON object as the caller got it
+    Index("responses_expiry", "expires_at_ms"),
+)
+
+response_items = Table(
+    "response_items",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("item_id", Text, primary_key=True),
+    Column("response_id", Text, nullable=False),
+    ForeignKeyConstraint(["key_id", "response_id"], ["responses.key_id", "responses.id"], ondelete="CASCADE"),
+    Index("response_items_response", "key_id", "response_id"),
     sqlite_with_rowid=False,
 )

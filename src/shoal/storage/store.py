@@ -10,16 +10,18 @@ from shoal.storage.fold import Folder, recover
 from shoal.storage.journal import Journal
 from shoal.storage.keys import KeyStore
 from shoal.storage.receipts import Receipts
+from shoal.storage.responses import Responses
 from shoal.storage.upgrade import upgrade
 
 
 class Store:
-    """The keys, the ledger and the way into it. Belongs to the event loop it was opened on."""
+    """The keys, the ledger and the way into it, the stored responses. Belongs to the event loop it was opened on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.keys = KeyStore(engine)
         self.receipts = Receipts(engine)
+        self.responses = Responses(engine)
 
     async def recover(self, directory: Path) -> None:
         """Fold what dead processes left in this journal directory."""

@@ -84,6 +84,12 @@ def test_what_is_not_reported_is_unknown() -> None:
     assert UPSTREAM.answer(body({"text": "x"}, usage={"inputTokens": 3, "outputTokens": 0}), CLAUDE).usage == Usage(input=3, output=0)
 
 
+def test_what_is_kept_for_an_hour_is_told_apart() -> None:
+    written = [{"ttl": "1h", "inputTokens": 30}, {"ttl": "5m", "inputTokens": 12}]
+    usage = {"inputTokens": 3, "outputTokens": 1, "cacheWriteInputTokens": 42, "cacheDetails": written}
+    assert UPSTREAM.answer(body({"text": "x"}, usage=usage), CLAUDE).usage == Usage(input=45, output=1, cache_write=42, cache_write_1h=30)
+
+
 @pytest.mark.parametrize("bad", [b"", b"[]", b"{}", b'{"output":5}', b"\xff", body({"toolUse": {"name": "f"}}), b"[" * 5000])
 def test_what_is_no_answer_is_garbled(bad: bytes) -> None:
     with pytest.raises(Fault) as caught:

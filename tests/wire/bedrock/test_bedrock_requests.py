@@ -217,11 +217,26 @@ def test_inference_and_what_goes_beside_it() -> None:
 def test_what_has_no_word_is_listed() -> None:
     sampling = Sampling(presence_penalty=1.0, frequency_penalty=1.0, seed=1, n=2, logprobs=True)
     said = call(
-        sampling=sampling, user="u", parallel_tools=False, service_tier="scale", extra={"verbosity": raw("low")}, tools=(Tool("f"),)
+        messages=(Message("user", (Text("Hello"),), name="n"),),
+        sampling=sampling,
+        user="u",
+        parallel_tools=False,
+        service_tier="scale",
+        extra={"verbosity": raw("low")},
+        tools=(Tool("f"),),
     )
     assert said.dropped == (
-        "frequency_penalty", "logprobs", "n", "parallel_tool_calls", "presence_penalty", "seed", "service_tier", "user", "verbosity",
-    )  # fmt: skip
+        "frequency_penalty",
+        "logprobs",
+        "n",
+        "name",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "seed",
+        "service_tier",
+        "user",
+        "verbosity",
+    )
     assert call(sampling=Sampling(n=1, logprobs=False), parallel_tools=True, service_tier="auto").dropped == ()
 
 

@@ -33,6 +33,11 @@ ABSENT = msgspec.Raw(b"null")
 _EMPTY = msgspec.Raw(b"{}")
 
 
+class _Written(msgspec.Struct):
+    ttl: str = ""
+    inputTokens: int = 0
+
+
 class TokenUsage(msgspec.Struct):
     """Bedrock's token counts. `inputTokens` has none of the cache's in it."""
 
@@ -40,6 +45,7 @@ class TokenUsage(msgspec.Struct):
     outputTokens: int | None = None
     cacheReadInputTokens: int | None = None
     cacheWriteInputTokens: int | None = None
+    cacheDetails: list[_Written] | None = None
 
 
 class ReasoningText(msgspec.Struct):
@@ -237,4 +243,5 @@ def read_usage(seen: TokenUsage | None) -> Usage:
         return Usage()
     read, write = seen.cacheReadInputTokens, seen.cacheWriteInputTokens
     total = None if seen.inputTokens is None else seen.inputTokens + (read or 0) + (write or 0)
-    return Usage(input=total, output=seen.outputTokens, cache_read=read, cache_write=write)
+    longer = None if seen.cacheDetails is None else sum(one.inputTokens for one in seen.cacheDetails if one.ttl == "1h")
+    return Usage(input=total, output=seen.outputTokens, cache_read=read, cache_write=write, cache_write_1h=longer)

@@ -54,6 +54,8 @@ class Writer:
         for message in conversation.messages:
             if message.role in ("system", "developer"):
                 continue
+            if message.name is not None:
+                self.dropped.add("name")
             role = "assistant" if message.role == "assistant" else "user"
             content = [block for part in message.parts for block in self._part(part, message)]
             if turns and turns[-1]["role"] == role:

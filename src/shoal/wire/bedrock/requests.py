@@ -141,7 +141,8 @@ def _thinking(conversation: Conversation, deployment: Deployment, family: Family
         return {}
     name = "reasoning_effort" if thinking.budget is None else "thinking"
     model = f"{deployment.upstream_model} {deployment.model}"
-    fields = family.think(thinking, model, conversation.max_tokens) if family.think is not None else None
+    think = family.think if deployment.capabilities.reasoning is not False else None
+    fields = think(thinking, model, conversation.max_tokens) if think is not None else None
     if fields is None:
         dropped.add(name)
     return fields or {}

@@ -140,7 +140,8 @@ class Stream:
         if self._held is None:
             raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
         self.done = True
-        last = b"data: %b\r\n\r\n" % payload(self._held) if b"\n" in payload(self._held) or self._array else self._held
+        data = payload(self._held)
+        last = b"data: %b\r\n\r\n" % data.replace(b"\n", b" ") if b"\n" in data else self._held
         return out + self._send(_insert(last, *self._settle(self.usage))) + (b"]" if self._array else b"")
 
 

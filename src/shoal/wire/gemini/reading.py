@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterator
 
+import msgspec
+
 from shoal.core.answer import (
     Began,
     CitationDelta,
@@ -127,7 +129,7 @@ class Reading:
             yield ReasoningDelta(signature=part.thought_signature, origin=ORIGIN, block=choice.block, choice=choice.index)
 
     def _call(self, call: FunctionCall, signature: str | None, choice: _Choice) -> Delta:
-        arguments = bytes(call.args).decode()
+        arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()  # whole answers are indented
         if arguments == "null":
             arguments = "{}"
         index, choice.calls = choice.calls, choice.calls + 1

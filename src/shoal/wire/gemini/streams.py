@@ -115,7 +115,7 @@ class _Choice:
 
     def last(self, index: int) -> Json:
         """The candidate's end."""
-        parts = self.release()
+        parts = self.release() or [{"text": ""}]
         return {"content": {"parts": parts, "role": "model"}, "index": index} | finished(
             self.ended.finish, self.citations, "".join(self.texts)
         )

@@ -1,51 +1,74 @@
-"""Errors in OpenAI's shape: an upstream's as a Fault, inside a 200 too, and a Fault as what a caller reads."""
+"""Errors in OpenAI's shape: an upstream's as a Fault, inside a 200 too, and a Fault as what a caller reads.
 
+Those who speak the dialect do not agree on the shape: `error` is an object, a text, or missing (Mistral, Cerebras, FastAPI's `detail`).
+"""
+
+import re
 from collections.abc import Mapping
 from math import isfinite
+from typing import Any
 
 import msgspec
 
 from shoal.core.errors import Fault
 
-# msgspec takes no Raw in a union: what is absent reads as null
-_ABSENT = msgspec.Raw(b"null")
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+# what an error inside a 200 would have had as its status: OpenAI's codes and types, and those that others use in their stead
+_STATUS = {
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "tool_use_failed": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "model_not_found": 404,
+    "timeout": 504,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 529,
+}
+_CONTEXT_CODES = ("context_length_exceeded", "string_above_max_length")
+_BAD_KEY_CODES = ("invalid_api_key", "API_KEY_INVALID")
 
 
-class _Error(msgspec.Struct):
+class _Said(msgspec.Struct):
+    """What an upstream says of an error, wherever it put it."""
+
     message: str | None = None
     type: str | None = None
     param: str | None = None
     code: str | int | None = None
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: msgspec.Raw = _ABSENT
-
-
-_error = msgspec.json.Decoder(_ErrorBody)
+    more: dict[str, str] = {}
 
 
 def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
-    """An upstream's error answer as a Fault; kinds come from the status alone.
+    """An upstream's error answer as a Fault; kinds come from the status and the code, never from words.
 
     What the upstream says about the caller's own mistake is passed on; what it says about our key or its own troubles is not.
     """
-    said = _read_error(body)
+    said = _read_error(body) or _Said()
     plain = f"The upstream answered with status {status}."
-    message = (said.message if said else None) or plain
+    message = said.message or plain
     retry_after_s = _retry_after_s(headers)
-    if status in (401, 403):
-        return Fault("upstream_auth", "The upstream refused this gateway's credentials; the operator must check the provider's api_key.")
+    if status in (401, 402, 403) or (400 <= status < 500 and said.code in _BAD_KEY_CODES):
+        text = "The upstream refused this gateway's credentials; the operator must check the provider's api_key."
+        if status == 402:
+            text = "The upstream asks this gateway for money; the operator must look after its account with the provider."
+        return Fault("upstream_auth", text, upstream_status=status)
     if status == 404:
-        return Fault("upstream_not_found", message, param=said.param if said else None, upstream_status=status)
-    if status == 408:
+        return Fault("upstream_not_found", message, param=said.param, upstream_status=status)
+    if status == 408 or status == 504:
         return Fault("upstream_timeout", plain, upstream_status=status)
     if status == 429:
         text = "The upstream is busy, or has reached the limit of what it does for this gateway; try again later."
         return Fault("upstream_busy", text, retry_after_s=retry_after_s, upstream_status=status)
     if 400 <= status < 500:
+        if said.code in _CONTEXT_CODES:
+            return Fault("context_length", message, param=said.param, upstream_status=status)
         return _Rejected(message, status, said)
     if 300 <= status < 400:
         text = f"The upstream redirects (status {status}), which is not followed; the operator must correct the provider's base_url."
@@ -54,41 +77,68 @@ def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
 
 
 def read_within(body: bytes) -> Fault:
-    """An error inside a 200: its numeric code is the status that was not sent, its type tells whether the caller is to blame."""
-    said = _read_error(body)
-    if said is not None and isinstance(said.code, int) and 400 <= said.code < 600:
-        return read(said.code, {}, body)
-    if said is not None and said.type == "invalid_request_error":
-        return read(400, {}, body)
+    """An error inside a 200: its code or type tells the status that was not sent."""
+    said = _read_error(body) or _Said()
+    for sign in (str(said.code), str(said.type)):
+        status = int(sign) if sign.isdecimal() and len(sign) == 3 else _STATUS.get(sign, 0)
+        if 400 <= status < 600:
+            return read(status, {}, body)
     return Fault("upstream_error", "The upstream answered with an error of its own.", upstream_status=200)
 
 
 class _Rejected(Fault):
-    """A caller's mistake as the upstream described it: its status, type and code are kept."""
+    """A caller's mistake as the upstream described it: its status, type, code and whatever else it said in words are kept."""
 
-    def __init__(self, message: str, status: int, said: _Error | None) -> None:
-        super().__init__("upstream_rejected", message, param=said.param if said else None, upstream_status=status)
+    def __init__(self, message: str, status: int, said: _Said) -> None:
+        super().__init__("upstream_rejected", message, param=said.param, upstream_status=status)
         self._said = said
 
     def error(self) -> dict[str, str | None]:
         """OpenAI's error object with the upstream's own type and code where it gave them."""
         out = super().error()
-        if self._said is not None:
-            out["type"] = self._said.type or out["type"]
-            out["code"] = str(self._said.code) if self._said.code is not None else out["code"]
-        return out
+        out["type"] = self._said.type or out["type"]
+        out["code"] = str(self._said.code) if self._said.code is not None else out["code"]
+        return {**self._said.more, **out}
 
 
-def _read_error(body: bytes) -> _Error | None:
+def _read_error(body: bytes) -> _Said | None:
     try:
-        seen = _error.decode(body)
+        seen = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if isinstance(seen.error, _Error):
-        return seen.error
-    detail = bytes(seen.detail)
-    text = seen.error or seen.message or (detail.decode("utf-8", "replace")[:500] if detail != b"null" else None)
-    return _Error(message=text) if text else None
+    if isinstance(seen, list) and seen:  # Gemini, speaking this dialect, wraps its error in a list
+        seen = seen[0]
+    if not isinstance(seen, dict):
+        return None
+    error = seen.get("error")
+    members = error if isinstance(error, dict) else {**seen, "message": error or seen.get("message") or seen.get("detail")}
+    message = members.get("message")
+    if message is None and error is None:
+        return None
+    code = members.get("code")
+    return _Said(
+        message=_masked(_text(message)) if message else None,
+        type=_string(members.get("type")),
+        param=_string(members.get("param")),
+        code=code if isinstance(code, str) or (isinstance(code, int) and not isinstance(code, bool)) else None,
+        more={"failed_generation": members["failed_generation"]} if isinstance(members.get("failed_generation"), str) else {},
+    )
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else _encode(value).decode()[:500]
+
+
+_MASKED_KEY = re.compile(r"\S*\*{3,}\S*")
+
+
+def _masked(message: str) -> str:
+    """The message without the rest of a key that an upstream has half hidden (`sk***Yz`): it is ours, not the caller's."""
+    return _MASKED_KEY.sub("***", message)
 
 
 _LONGEST_RETRY_S = 86_400.0
@@ -104,6 +154,16 @@ def _retry_after_s(headers: Mapping[bytes, bytes]) -> float | None:
     return None
 
 
-def error_event(body: bytes) -> bytes:
+def write(fault: Fault, receipt: bytes) -> bytes:
+    """An error answer's body: OpenAI's error object, and the receipt (a JSON object, or null) at its end."""
+    return b'{"error":%b,"shoal":%b}' % (_encode(fault.error()), receipt)
+
+
+def write_event(fault: Fault, receipt: bytes) -> bytes:
     """One typed error event, which is the last thing a broken stream says."""
+    return error_event(write(fault, receipt))
+
+
+def error_event(body: bytes) -> bytes:
+    """An error's body as an event."""
     return b"data: %b\n\n" % body

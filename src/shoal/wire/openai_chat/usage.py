@@ -1,6 +1,10 @@
-"""OpenAI's usage object (https://platform.openai.com/docs/api-reference/chat/object), to and from what was used."""
+"""OpenAI's usage object (https://platform.openai.com/docs/api-reference/chat/object), to and from what was used.
 
-from typing import Annotated
+Others report caches in places of their own: DeepSeek `prompt_cache_hit_tokens`, Moonshot `cached_tokens`, OpenRouter `cache_write_tokens`.
+xAI counts thought beside `completion_tokens` and not in it, which its total gives away.
+"""
+
+from typing import Annotated, Any
 
 import msgspec
 
@@ -11,6 +15,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 class _PromptDetails(msgspec.Struct):
     cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -20,22 +25,49 @@ class _CompletionDetails(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
+    total_tokens: _Count | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+    cached_tokens: _Count | None = None
 
 
 _usage = msgspec.json.Decoder(_Usage)
 
 
-def read(raw: bytes) -> Usage | None:
+def read(raw: bytes | msgspec.Raw) -> Usage | None:
     """Usage from OpenAI's usage object; None when it does not have that shape."""
     try:
         seen = _usage.decode(raw)
     except msgspec.ValidationError:
         return None
+    prompt = seen.prompt_tokens_details or _PromptDetails()
+    reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
+    output = seen.completion_tokens
+    if reasoning and output is not None and seen.total_tokens == (seen.prompt_tokens or 0) + output + reasoning:
+        output += reasoning
+    cached = (prompt.cached_tokens, seen.prompt_cache_hit_tokens, seen.cached_tokens)
     return Usage(
         input=seen.prompt_tokens,
-        output=seen.completion_tokens,
-        cache_read=seen.prompt_tokens_details.cached_tokens if seen.prompt_tokens_details else None,
-        reasoning=seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None,
+        output=output,
+        cache_read=next((count for count in cached if count is not None), None),
+        cache_write=prompt.cache_write_tokens,
+        reasoning=reasoning,
     )
+
+
+def write(usage: Usage) -> dict[str, Any] | None:
+    """OpenAI's usage object; None when no tokens were reported at all."""
+    if usage.input is None and usage.output is None:
+        return None
+    out: dict[str, Any] = {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": None if usage.input is None or usage.output is None else usage.input + usage.output,
+    }
+    details = {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write}
+    if any(count is not None for count in details.values()):
+        out["prompt_tokens_details"] = {name: count for name, count in details.items() if count is not None}
+    if usage.reasoning is not None:
+        out["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return out

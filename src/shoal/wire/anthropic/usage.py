@@ -1,0 +1,76 @@
+"""Anthropic's usage object, to and from what was used. It counts input without what the cache took or gave: that is added here.
+
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from shoal.core.usage import Usage
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
+class _Creation(msgspec.Struct):
+    ephemeral_1h_input_tokens: _Count | None = None
+
+
+class _Details(msgspec.Struct):
+    thinking_tokens: _Count | None = None
+
+
+class Counts(msgspec.Struct):
+    """The counts of a usage object; in a stream a later one replaces what it names."""
+
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    cache_creation: _Creation | None = None
+    output_tokens_details: _Details | None = None
+
+    def merged(self, later: "Counts") -> "Counts":
+        """These counts, with those that `later` names in their place."""
+        named = {name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None}
+        return msgspec.structs.replace(self, **named)
+
+    def usage(self) -> Usage:
+        """What was used; input is unknown where it was not counted, whatever the cache did."""
+        read, write = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        return Usage(
+            input=None if self.input_tokens is None else self.input_tokens + (read or 0) + (write or 0),
+            output=self.output_tokens,
+            cache_read=read,
+            cache_write=write,
+            reasoning=self.output_tokens_details.thinking_tokens if self.output_tokens_details else None,
+            cache_write_1h=self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else None,
+        )
+
+
+_decoder = msgspec.json.Decoder(Counts)
+
+
+def read(raw: bytes) -> Counts:
+    """Counts from a usage object; none where it does not have that shape."""
+    try:
+        return _decoder.decode(raw) or Counts()
+    except msgspec.ValidationError:
+        return Counts()
+
+
+def write(usage: Usage) -> dict[str, Any]:
+    """The usage object; what is not known is null, and what the caches did is left out where they were not used."""
+    read, write = usage.cache_read, usage.cache_write
+    out: dict[str, Any] = {
+        "input_tokens": None if usage.input is None else max(0, usage.input - (read or 0) - (write or 0)),
+        "cache_creation_input_tokens": write,
+        "cache_read_input_tokens": read,
+    }
+    if write is not None and usage.cache_write_1h is not None:
+        hour = min(usage.cache_write_1h, write)
+        out["cache_creation"] = {"ephemeral_5m_input_tokens": write - hour, "ephemeral_1h_input_tokens": hour}
+    out["output_tokens"] = usage.output
+    if usage.reasoning is not None:
+        out["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    return out

@@ -1,0 +1,62 @@
+"""Where providers that speak this dialect differ in more than the names of members: data, by the provider's name.
+
+What a row's quirks can say (rename, drop, default) is said there; this is what needs to know a conversation's nouns.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How one provider wants the dialect spoken. The defaults are what nearly all of them take.
+
+    `limit` names the limit of output tokens. `developer` is the role of a developer's words. `thoughts` is how earlier thought is sent
+    back: not at all, as reasoning_content, as reasoning_details, or as Mistral's content parts. `effort` is how much to think:
+    reasoning_effort, OpenRouter's `reasoning`, a switch `thinking` (with or without reasoning_effort), or Qwen's enable_thinking.
+    """
+
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    developer: Literal["system", "developer"] = "system"
+    thoughts: Literal["reasoning_content", "reasoning_details", "parts"] | None = None
+    effort: Literal["reasoning_effort", "reasoning", "thinking", "thinking and reasoning_effort", "enable_thinking"] = "reasoning_effort"
+    refusals: bool = False
+    cache_control: bool = False
+    signatures: bool = False
+    top_k: bool = False
+    file_urls: bool = False
+    nine_character_ids: bool = False
+
+
+_OPENAI = Manner(limit="max_completion_tokens", developer="developer", refusals=True)
+_PLAIN = Manner()
+_TOP_K = Manner(top_k=True)
+
+MANNERS: dict[str, Manner] = {
+    "openai": _OPENAI,
+    "azure": _OPENAI,
+    # https://openrouter.ai/docs/use-cases/reasoning-tokens and https://openrouter.ai/docs/features/prompt-caching
+    "openrouter": Manner(thoughts="reasoning_details", effort="reasoning", refusals=True, cache_control=True, top_k=True, file_urls=True),
+    # https://api-docs.deepseek.com/guides/thinking_mode: a turn with tool calls is refused without its reasoning_content
+    "deepseek": Manner(thoughts="reasoning_content", effort="thinking and reasoning_effort"),
+    # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
+    "moonshot": Manner(thoughts="reasoning_content", effort="thinking"),
+    # https://docs.z.ai/guides/capabilities/thinking-mode
+    "zai": Manner(thoughts="reasoning_content", effort="thinking"),
+    # https://help.aliyun.com/zh/model-studio/deep-thinking
+    "dashscope": Manner(thoughts="reasoning_content", effort="enable_thinking", cache_control=True, top_k=True),
+    # https://platform.minimax.io/docs/api-reference/text-openai-api: whole answers go back, with their reasoning_details
+    "minimax": Manner(thoughts="reasoning_details", effort="thinking"),
+    # https://docs.mistral.ai/studio-api/conversations/reasoning; ids of calls are nine letters or digits
+    "mistral": Manner(thoughts="parts", nine_character_ids=True),
+    # https://ai.google.dev/gemini-api/docs/openai
+    "gemini": Manner(signatures=True),
+    "vertex": Manner(signatures=True),
+    # https://docs.fireworks.ai/guides/reasoning
+    "fireworks": Manner(thoughts="reasoning_content", top_k=True),
+} | dict.fromkeys(("together", "deepinfra", "novita", "nebius", "sambanova", "vllm", "llamacpp", "lmstudio", "minnow"), _TOP_K)
+
+
+def manner_of(provider: str) -> Manner:
+    """The manner of a provider; those not named here take what nearly all do."""
+    return MANNERS.get(provider, _PLAIN)

@@ -1,0 +1,187 @@
+"""Responses on both sides: the caller's bytes and the upstream's, but for what must change and the two insertions.
+
+`cost` (USD) goes to the end of the response's usage and the receipt `shoal` to the end of the response: the whole answer, or, in a stream,
+the response inside its last event. Nothing is kept at the upstream, and what only others could read of earlier thoughts is left out.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from shoal.core.chat import members_of, splice
+from shoal.core.errors import Fault
+from shoal.core.http import HttpCall
+from shoal.core.models import Deployment
+from shoal.core.ports import Settle
+from shoal.wire import sse
+from shoal.wire.openai_responses import errors, reasoning, usage
+from shoal.wire.openai_responses.checked import ABSENT
+from shoal.wire.openai_responses.envelope import OURS, Envelope
+from shoal.wire.openai_responses.families import thinks
+from shoal.wire.openai_responses.requests import ENCRYPTED
+
+
+class _Response(msgspec.Struct):
+    status: str | None = None
+    error: msgspec.Raw = ABSENT
+    usage: msgspec.Raw = ABSENT
+
+
+class _Event(msgspec.Struct):
+    type: str | None = None
+    error: msgspec.Raw = ABSENT
+    response: msgspec.Raw = ABSENT
+
+
+_response = msgspec.json.Decoder(_Response)
+_event = msgspec.json.Decoder(_Event)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_words = msgspec.json.Decoder(list[str] | None)
+_thought = msgspec.json.Decoder(reasoning.Item)
+
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def encode(request: Envelope, deployment: Deployment) -> HttpCall:
+    """The caller's own body, spliced: the model's name, `store` off, and thoughts to be returned so that the next turn has them."""
+    members = members_of(request.body)
+    changes = {"model": msgspec.json.encode(deployment.upstream_model), "store": b"false"}
+    if thinks(deployment):
+        asked = _words.decode(members.get("include", ABSENT)) or []
+        changes["include"] = msgspec.json.encode([*asked, *([] if ENCRYPTED in asked else [ENCRYPTED])])
+    if reasoning.SEALED.encode() in request.body and isinstance(request.fields.input, list):
+        changes["input"] = msgspec.json.encode([item for item in request.fields.input if not _is_foreign(item)])
+    without = tuple(name for name in OURS if name in members)
+    return HttpCall("/responses", splice(request.body, changes, without))
+
+
+def _is_foreign(item: msgspec.Raw) -> bool:
+    if reasoning.SEALED.encode() not in bytes(item):
+        return False
+    try:
+        return reasoning.is_sealed(_thought.decode(item).encrypted_content)
+    except msgspec.ValidationError:
+        return False  # no item of thought: its words only look like a seal
+
+
+def complete(body: bytes, settle: Settle) -> bytes:
+    """A whole answer with its two insertions. Errors: Fault when it is not a response, or one that failed."""
+    try:
+        if not body.isascii():
+            body.decode()  # raw members are not decoded
+        seen = _response.decode(body)
+    except _UNREADABLE:
+        raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
+    if seen.status in ("failed", "cancelled") or bytes(seen.error) != b"null":
+        raise errors.read_within(bytes(seen.error))
+    return insert(body, *settle(usage.read(seen.usage)))
+
+
+def insert(body: bytes, cost: str | None, receipt: bytes) -> bytes:
+    """A response with both insertions, made by cutting its bytes and never by writing them anew."""
+    end = body.rindex(b"}")
+    tail = b',"shoal":%b%b' % (receipt, body[end:])
+    counted = bytes(_response.decode(body).usage)
+    if not counted.endswith(b"}") or len(counted) < len(b'{"a":0}'):
+        return body[:end] + tail
+    marked = b'%b,"cost":%b}' % (counted[:-1], (cost or "null").encode())
+    at = end
+    while (at := body.rfind(counted, 0, at)) >= 0:
+        out = body[:at] + marked + body[at + len(counted) : end] + tail
+        if bytes(_response.decode(out).usage) == marked:
+            return out
+        at += len(counted) - 1  # another object with the same bytes
+    return body[:end] + tail
+
+
+_NOTABLE = re.compile(rb'"type"\s*:\s*"(?:error|response\.(?:completed|incomplete|failed|cancelled))"|^data:\s*\{\s*"error"', re.MULTILINE)
+_PREFACE = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
+_LAST = ("response.completed", "response.incomplete")
+_BROKEN = ("response.failed", "response.cancelled")
+
+
+class Stream:
+    """A stream on its way through. What only announces the response is held back until something of it comes: until then it may be
+    asked for elsewhere. `failed` is set once the upstream tells of an error, after which nothing passes; `response` is the last one seen,
+    as the caller got it.
+    """
+
+    def __init__(self, settle: Settle) -> None:
+        self._splitter = sse.Splitter()
+        self._settle = settle
+        self._held: list[bytes] | None = []
+        self.done = False
+        self.failed: Fault | None = None
+        self.response = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes to forward now, whole events only. Errors: Fault for an event without end, or one that is not JSON."""
+        try:
+            events = self._splitter.split(data)
+        except sse.Overlong as error:
+            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
+        return b"".join([self._pass(event) for event in events])
+
+    def _pass(self, event: bytes) -> bytes:
+        if self.done or self.failed is not None:
+            return b""
+        if self._held is not None and (_PREFACE.search(event) or sse.data_of(event) is None):
+            self._held.append(event)
+            return b""
+        out = self._look(event) if _NOTABLE.search(event) else event
+        if self._held and out:
+            out = b"".join((*self._held, out))
+        self._held = self._held if self.failed is not None else None
+        return out
+
+    def _look(self, event: bytes) -> bytes:
+        data = sse.data_of(event)
+        if data is None:
+            return event
+        try:
+            seen = _event.decode(data)
+            if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
+                self.failed = errors.read_within(data)
+            elif seen.type in _BROKEN:
+                self.failed = errors.read_within(bytes(_response.decode(seen.response).error))
+            elif seen.type in _LAST:
+                return self._end(event, data, seen.response)
+        except _UNREADABLE:
+            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
+        return b"" if self.failed is not None else event
+
+    def _end(self, event: bytes, data: bytes, raw: msgspec.Raw) -> bytes:
+        response = bytes(raw)
+        self.response = insert(response, *self._settle(usage.read(_response.decode(response).usage)))
+        self.done = True
+        if response in event:
+            return event.replace(response, self.response, 1)
+        # the data stood on several lines
+        return b"data: %b\n\n" % data.replace(b"\n", b" ").replace(response.replace(b"\n", b" "), self.response.replace(b"\n", b" "), 1)
+
+    def close(self) -> bytes:
+        """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the response was not complete."""
+        rest = self._splitter.rest
+        out = self._pass(rest.rstrip(b"\r\n") + b"\n\n") if rest.strip() else b""
+        if self.failed is not None:
+            raise self.failed
+        if not self.done:
+            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
+        return out
+
+
+class Passing:
+    """This dialect as core.ports.Forward."""
+
+    def encode(self, request: Any, deployment: Deployment) -> HttpCall:
+        """The call, from an Envelope."""
+        return encode(request, deployment)
+
+    def complete(self, body: bytes, settle: Settle) -> bytes:
+        """A whole answer with its insertions. Errors: Fault."""
+        return complete(body, settle)
+
+    def stream(self, _request: Any, settle: Settle) -> Stream:
+        """A streamed answer, forwarded event by event."""
+        return Stream(settle)
