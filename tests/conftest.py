@@ -97,11 +97,13 @@ base_url = "http://127.0.0.1:{upstream.port}/v1"
 api_key_env = "SHOAL_TEST_KEY_THAT_IS_NOT_SET"
 discover = false
 
-[models.pair]
-deployments = [{{ provider = "up", model = "pair-1" }}, {{ provider = "up", model = "pair-2" }}]
+[routes.pair]
+policy = "ordered"
+models = ["up/pair-1", "up/pair-2"]
 
-[models.refused-first]
-deployments = [{{ provider = "refused" }}, {{ provider = "up" }}]
+[routes.refused-first]
+policy = "ordered"
+models = ["refused/x", "up/x"]
 
 [models.priced]
 deployments = [{{ provider = "up", price = {{ input = 1.0, output = 2.0 }} }}]

@@ -18,11 +18,17 @@ from shoal.core.usage import Usage
 class View(Protocol):
     """What a policy may know of the world while it plans. Nothing here blocks, and nothing changes by being asked."""
 
-    session: str | None
-    """What a caller named to stay with the same deployment: its prompt cache is warm."""
-    metadata: Mapping[str, str]
-    max_tokens: int | None
-    """The most tokens of output that the caller allows; None where it did not say."""
+    @property
+    def session(self) -> str | None:
+        """What a caller named to stay with the same deployment: its prompt cache is warm."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The caller's own labels."""
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most tokens of output that the caller allows; None where it did not say."""
 
     def uniform(self, key: str) -> float:
         """A number in [0, 1) that depends on the request and `key` alone, so that a plan can be repeated."""

@@ -15,7 +15,6 @@ from shoal.gateway.settle import Settlement
 from shoal.net.upstream import Response
 
 _JSON = b"content-type: application/json\r\n"
-_EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 STREAMED = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _KEPT_BYTES = 4 * 1024 * 1024
 
@@ -36,6 +35,10 @@ def give(call: Call, attempt: Attempt, bridge: Bridge, bodies: tuple[bytes, ...]
     settlement = Settlement(call)
     out = bridge.complete(bodies, settlement)
     call.exchange.answer(200, _JSON + receipt.header_lines(call, settlement.cost), out)
+
+
+def _stream_lines(call: Call) -> bytes:
+    return b"content-type: %b\r\ncache-control: no-cache\r\n" % call.endpoint.stream_type
 
 
 class Relay:
@@ -99,7 +102,7 @@ class Relay:
         if not self.exchange.response_started:
             self.call.claim(self.attempt)
             self.call.first_byte_at = time.perf_counter()
-            self.exchange.start(200, _EVENT_STREAM + receipt.header_lines(self.call, None))
+            self.exchange.start(200, _stream_lines(self.call) + receipt.header_lines(self.call, None))
             if self.exchange.paused:
                 self.response.pause()
 
@@ -113,5 +116,5 @@ def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> None:
     if passage.failed is not None:
         raise passage.failed
     out += passage.close()
-    call.exchange.start(200, _EVENT_STREAM + receipt.header_lines(call, None))
+    call.exchange.start(200, _stream_lines(call) + receipt.header_lines(call, None))
     call.exchange.end(out)

@@ -8,12 +8,11 @@ from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
-from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
+from shoal.core.ports import AnswerReader, AnswerWriter, Forward, Passage, Settle
 from shoal.core.usage import Usage
-from shoal.gateway.call import Call
 from shoal.gateway import others
+from shoal.gateway.call import Call
 from shoal.wire import dialects
-
 
 Calls = Sequence[HttpCall]
 
@@ -43,19 +42,19 @@ class Bridge(Protocol):
 def choose(call: Call, deployment: Deployment) -> Bridge:
     """The bridge for this caller and this deployment. Errors: Fault, where there is none."""
     endpoint = call.endpoint
-    if endpoint.kind == "chat":
-        forward = dialects.FORWARDS.get(endpoint.dialect) if endpoint.dialect == deployment.dialect else None
-        return Translated(call, deployment.dialect) if forward is None or call.history else Forwarded(call, endpoint.dialect)
-    return others.CHOICES[endpoint.kind](call.request, deployment.dialect)
+    if endpoint.kind != "chat":
+        return others.choose(endpoint.kind, call.request, deployment)
+    forward = dialects.FORWARDS.get((endpoint.dialect, deployment.dialect))
+    return Translated(call, deployment.dialect) if forward is None else Forwarded(call, forward, deployment.dialect)
 
 
 class Forwarded:
     """Both speak the same dialect: bytes pass."""
 
-    def __init__(self, call: Call, dialect: str) -> None:
+    def __init__(self, call: Call, forward: Forward, dialect: str) -> None:
         self._call = call
         self._dialect = dialect
-        self._forward = dialects.FORWARDS[dialect]
+        self._forward = forward
 
     def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
         return (self._forward.encode(self._call.request, deployment),)
@@ -94,7 +93,7 @@ class Translated:
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
         answer = self._upstream.answer(bodies[0], self._conversation)
         cost, receipt = settle(answer.usage)
-        return self._caller.answer(answer, cost, receipt, self._call, self._conversation)
+        return self._caller.answer(answer, cost, receipt, self._conversation, self._call)
 
     def stream(self, settle: Settle) -> Passage:
         return Translation(self.reader(), self.writer(), settle)
@@ -130,7 +129,7 @@ class Translation:
         self.done = True
         return out + end
 
-    def write(self, deltas: list[Delta]) -> bytes:
+    def write(self, deltas: Sequence[Delta]) -> bytes:
         """What the caller gets of these deltas."""
         for delta in deltas:
             if isinstance(delta, Used):

@@ -87,7 +87,9 @@ class Call:
         """Remember parameters that an upstream could not use. Errors: Fault unsupported_parameter where the caller requires them all."""
         names = tuple(name for name in names if name and name not in self.dropped)
         if names and self.strict:
-            raise Fault("unsupported_parameter", f"This model cannot use {names[0]!r}, and provider.require_parameters is set.", param=names[0])
+            raise Fault(
+                "unsupported_parameter", f"This model cannot use {names[0]!r}, and provider.require_parameters is set.", param=names[0]
+            )
         self.dropped += names
 
     @property

@@ -5,6 +5,7 @@ choices. No word is repeated or missing: the beginning that is handed on is exac
 """
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,8 +15,8 @@ from shoal.core.attempt import Attempt
 from shoal.core.conversation import Conversation, Message, Text
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
-from shoal.gateway import answer
 from shoal.core.ports import AnswerWriter
+from shoal.gateway import answer
 from shoal.gateway.bridge import Bridge, Translated, Translation
 from shoal.gateway.settle import Settlement
 
@@ -101,7 +102,7 @@ class Continued(Translation):
         super().__init__(way.reader(), writer, settle)
         self.heard: list[Delta] = []
 
-    def write(self, deltas: list[Delta]) -> bytes:
+    def write(self, deltas: Sequence[Delta]) -> bytes:
         new = [delta for delta in deltas if not isinstance(delta, Began)]
         self.heard += new
         return super().write(new)

@@ -36,7 +36,7 @@ class Door:
 
     def admit(self, exchange: Exchange) -> None:
         """Check path, method, key and content type, in this order. Errors: Fault."""
-        place = endpoints.find(exchange.path)
+        place = endpoints.find(exchange.path, exchange.query)
         if place is not None:
             exchange.wording = place.endpoint.error
             _require_method(exchange, b"POST")
@@ -51,7 +51,7 @@ class Door:
 
     def readmit(self, exchange: Exchange) -> bool:
         """The ticket is the key's digest: who held it then may not hold it now. False sends the request through `admit`."""
-        place = endpoints.find(exchange.path)
+        place = endpoints.find(exchange.path, exchange.query)
         if place is not None:
             exchange.wording = place.endpoint.error
         exchange.holder = self._keys.find(exchange.ticket)
@@ -59,7 +59,7 @@ class Door:
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer a whole, admitted request. Errors: Fault."""
-        place = endpoints.find(exchange.path)
+        place = endpoints.find(exchange.path, exchange.query)
         if place is None and (open_page := OPEN.get(exchange.path)) is not None:
             await open_page(exchange, self._status)
             return

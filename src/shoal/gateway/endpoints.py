@@ -36,6 +36,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     decoder: Any
     counts: bool = False
 
+    @property
+    def stream_type(self) -> bytes:
+        """The content type of its streams."""
+        return dialects.CALLERS[self.dialect].stream_type
+
     def read(self, body: bytes, named: str | None, streamed: bool | None) -> Request:
         """A request's envelope, checked. Errors: Fault naming the parameter."""
         return read_request(body, self.decoder, named, streamed)
@@ -72,6 +77,7 @@ HOT[b"/v2/rerank"] = HOT[b"/v1/rerank"]
 
 _GEMINI_PATHS = (b"/v1beta/models/", b"/v1/models/")
 _GENERATE = _endpoint("generate", "chat", "gemini", GenerateFields)
+_GENERATE_ARRAY = _endpoint("generate", "chat", dialects.ARRAYS, GenerateFields)
 # a verb of Gemini's, and whether its answer is streamed
 _VERBS: dict[bytes, tuple[Endpoint, bool]] = {
     b"generateContent": (_GENERATE, False),
@@ -91,17 +97,19 @@ class Place(msgspec.Struct, frozen=True):
 _PLACES = {path: Place(endpoint) for path, endpoint in HOT.items()}
 
 
-def find(path: bytes) -> Place | None:
+def find(path: bytes, query: bytes = b"") -> Place | None:
     """The endpoint at a raw path, or None."""
-    return _PLACES.get(path) or _find_verb(path)
+    return _PLACES.get(path) or _find_verb(path, query)
 
 
-def _find_verb(path: bytes) -> Place | None:
+def _find_verb(path: bytes, query: bytes) -> Place | None:
     """`/v1beta/models/NAME:VERB`: Google's form, which puts the model into the path."""
     for prefix in _GEMINI_PATHS:
         if path.startswith(prefix):
             name, _, verb = path[len(prefix) :].rpartition(b":")
             if name and verb in _VERBS:
                 endpoint, streamed = _VERBS[verb]
+                if streamed and b"alt=sse" not in query.split(b"&"):
+                    endpoint = _GENERATE_ARRAY
                 return Place(endpoint, unquote_to_bytes(name).decode("utf-8", "replace"), streamed)
     return None

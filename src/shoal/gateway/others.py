@@ -1,8 +1,6 @@
 """Bridges of the endpoints that are no conversation: completions, embeddings, rankings."""
 
-from collections.abc import Callable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Mapping, Sequence
 
 from shoal.core.answer import Answer
 from shoal.core.chat import Request
@@ -32,21 +30,21 @@ class _Other:
 class Plain(_Other):
     """OpenAI's own endpoint at an upstream that has it: bytes pass, as a chat's do."""
 
-    def __init__(self, request: Request, path: str) -> None:
+    def __init__(self, request: Request) -> None:
         self._request = request
-        self._path = path
+        self._forward = dialects.FORWARDS[_OPENAI, _OPENAI]
 
     def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
-        return (msgspec.structs.replace(dialects.FORWARDS[_OPENAI].encode(self._request, deployment), path=self._path),)
+        return (self._forward.encode(self._request, deployment),)
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         return dialects.UPSTREAMS[_OPENAI].fault(status, headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
-        return dialects.FORWARDS[_OPENAI].complete(bodies[0], settle)
+        return self._forward.complete(bodies[0], settle)
 
     def stream(self, settle: Settle) -> Passage:
-        return dialects.FORWARDS[_OPENAI].stream(self._request, settle)
+        return self._forward.stream(self._request, settle)
 
 
 class Embedded(_Other):
@@ -70,39 +68,29 @@ class Embedded(_Other):
 class Ranked(_Other):
     """Documents ranked, in Cohere's words or in those that others took over from it."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, deployment: Deployment) -> None:
         self._request = rerank.read(request.body)
-        self._deployment: Deployment | None = None
+        self._upstream = rerank.find_upstream(deployment)
+        self._dialect = dialects.UPSTREAMS[deployment.dialect]
 
     def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
-        self._deployment = deployment
-        return (rerank.encode(self._request, deployment),)
+        return (rerank.encode(self._request, deployment, self._upstream),)
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
-        return rerank.fault(status, headers, body)
+        return self._dialect.fault(status, headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
-        answer = rerank.answer(bodies[0], self._request)
+        answer = rerank.answer(bodies[0], self._request, self._upstream)
         return rerank.write(answer, self._request, *settle(answer.usage))
 
 
-def _completion(request: Request, dialect: str) -> Plain:
-    if dialect != _OPENAI:
-        raise Fault("unsupported_parameter", "This model has no completions endpoint; use /v1/chat/completions.", param="model")
-    return Plain(request, "/completions")
-
-
-def _embedding(request: Request, dialect: str) -> Plain | Embedded:
+def choose(kind: str, request: Request, deployment: Deployment) -> Plain | Embedded | Ranked:
+    """The bridge for one of these endpoints. Errors: Fault unsupported_parameter where the deployment's upstream has no such thing."""
+    dialect = deployment.dialect
+    if kind == "rerank":
+        return Ranked(request, deployment)
     if dialect == _OPENAI:
-        return Plain(request, "/embeddings")
-    found = dialects.EMBEDDINGS.get(dialect)
-    if found is None:
-        raise Fault("unsupported_parameter", "This model's provider has no embeddings.", param="model")
-    return Embedded(request, found)
-
-
-CHOICES: Mapping[str, Callable[[Request, str], Plain | Embedded | Ranked]] = {
-    "completions": _completion,
-    "embeddings": _embedding,
-    "rerank": lambda request, dialect: Ranked(request),
-}
+        return Plain(request)
+    if kind == "embeddings" and dialect in dialects.EMBEDDINGS:
+        return Embedded(request, dialects.EMBEDDINGS[dialect])
+    raise Fault("unsupported_parameter", f"The model {deployment.model!r} has no {kind} at its provider.", param="model")

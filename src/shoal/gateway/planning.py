@@ -11,8 +11,9 @@ from shoal.gateway import abilities
 from shoal.gateway.attempts import Plan
 from shoal.gateway.call import Call
 from shoal.routing.names import Suffix, split_suffix
-from shoal.routing.preferences import NO_PREFERENCES, MOST_MODELS, choose_policy, narrow, read_preferences
+from shoal.routing.preferences import MOST_MODELS, NO_PREFERENCES, choose_policy, narrow, read_preferences
 from shoal.routing.routes import DEFAULT, Route, find_route
+from shoal.routing.strategy import Strategy
 
 
 def plan(call: Call) -> Plan:
@@ -42,14 +43,14 @@ def _choose(call: Call, route: Route | None) -> tuple[Sequence[Deployment], Poli
     return candidates, choose_policy(preferences, suffix, default, several_models=len(names) > 1 and fields.models is not None)
 
 
-def _names(call: Call, route: Route | None) -> "tuple[list[str], Policy, Suffix | None]":
+def _names(call: Call, route: Route | None) -> "tuple[list[str], Strategy, Suffix | None]":
     """The names to resolve, in order, each route replaced by its models; the policy where the request wishes none; the first suffix."""
     world = call.world
     listed = dict.fromkeys((call.request.model, *(call.request.fields.models or ())))
     if len(listed) > MOST_MODELS:
         raise Fault("invalid_value", f"'models' lists {len(listed)} models; at most {MOST_MODELS} are tried.", param="models")
     names: dict[str, None] = {}
-    policy: Policy = DEFAULT
+    policy: Strategy = DEFAULT
     suffix: Suffix | None = None
     for number, name in enumerate(listed):
         found = route or find_route(world.routes, name)

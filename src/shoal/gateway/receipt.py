@@ -10,7 +10,6 @@ from shoal.core.money import usd_text
 from shoal.core.usage import Usage
 from shoal.gateway.call import Call
 
-
 _NOTHING = msgspec.Raw(b"")
 
 

@@ -33,6 +33,7 @@ from shoal.providers.discovery import Discovery
 from shoal.providers.minnow import PROVIDER, Minnow
 from shoal.providers.options import DeploymentSettings, ProviderSettings, TimeoutSettings
 from shoal.providers.prices import look_up
+from shoal.routing.routes import build_routes
 from shoal.settings import Settings, home, load
 from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
@@ -69,7 +70,17 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         tally = Tally()
         metrics = Metrics(tally)
         standing = Standing()
-        world = World(catalogue, Channels(everyone), journal, tally, HealthBook(time.monotonic), HedgeBudget(), lambda body: len(body) // 4)
+        world = World(
+            catalogue,
+            Channels(everyone),
+            journal,
+            tally,
+            HealthBook(time.monotonic),
+            HedgeBudget(),
+            lambda body: len(body) // 4,
+            build_routes(settings.routes),
+            tuple(everyone),
+        )
         status = Status(
             standing, _waits_for(minnow), metrics.text, catalogue.listing, _receipt_finder(store, folder.flush), int(time.time())
         )
