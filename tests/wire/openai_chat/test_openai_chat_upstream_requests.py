@@ -112,6 +112,11 @@ def test_developers_are_the_system_to_those_who_know_none() -> None:
     assert body_for("groq", developer)["messages"][0]["role"] == "system"
 
 
+def test_several_texts_are_one_to_those_who_take_no_more() -> None:
+    assert said("deepseek", "system", Text("a"), Text("b"))["content"] == "a\n\nb"
+    assert said("openai", "system", Text("a"), Text("b"))["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+
 SIGNED = Reasoning("t", "s", origin="anthropic")
 
 

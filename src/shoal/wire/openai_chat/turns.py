@@ -49,6 +49,8 @@ class Turns:
         if len(said) == 1 and isinstance(said[0], Text) and not (said[0].cache and self.manner.cache_control):
             self._note_cache(said[0].cache)
             return said[0].text
+        if self.manner.one_text and all(isinstance(part, Text) for part in said):
+            return "\n\n".join(part.text for part in said if isinstance(part, Text))
         return [self._part(part) for part in said]
 
     def _part(self, part: Part) -> dict[str, Any]:
