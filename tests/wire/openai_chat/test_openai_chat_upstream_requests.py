@@ -114,6 +114,7 @@ def test_developers_are_the_system_to_those_who_know_none() -> None:
 
 def test_several_texts_are_one_to_those_who_take_no_more() -> None:
     assert said("deepseek", "system", Text("a"), Text("b"))["content"] == "a\n\nb"
+    assert call_for("deepseek", Message("system", (Text("a", "5m"), Text("b")))).dropped == ("cache_control",)
     assert said("openai", "system", Text("a"), Text("b"))["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
 
 

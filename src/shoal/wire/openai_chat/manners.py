@@ -43,11 +43,11 @@ MANNERS: dict[str, Manner] = {
     "deepseek": Manner(thoughts="reasoning_content", effort="thinking and reasoning_effort", one_text=True),
     # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
     "moonshot": Manner(thoughts="reasoning_content", effort="thinking", one_text=True),
-    # https://docs.x.ai/docs/api-reference: "a single text element per message"
+    # its own refusal of lists: one `text` element for each message
     "xai": Manner(one_text=True),
     # https://docs.z.ai/guides/capabilities/thinking-mode
     "zai": Manner(thoughts="reasoning_content", effort="thinking"),
-    # https://help.aliyun.com/zh/model-studio/deep-thinking
+    # https://www.alibabacloud.com/help/en/model-studio/deep-thinking
     "dashscope": Manner(thoughts="reasoning_content", effort="enable_thinking", cache_control=True, top_k=True),
     # https://platform.minimax.io/docs/api-reference/text-openai-api: whole answers go back, with their reasoning_details
     "minimax": Manner(thoughts="reasoning_details", effort="thinking"),
