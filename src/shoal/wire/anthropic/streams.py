@@ -58,6 +58,14 @@ class _Open:
 decoder = msgspec.json.Decoder(Event)
 
 
+def payload(event: bytes) -> bytes | None:
+    """An event's data; nearly all have a line with their name, one with their data, and LF at the ends."""
+    at = event.find(b"\ndata: ")
+    if at > 0 and event.startswith(b"event: ") and event.count(b"\n") == 3 and event.endswith(b"\n\n") and b"\r" not in event:
+        return event[at + 7 : -2]
+    return sse.data_of(event)
+
+
 class Reader:
     """See core.ports.AnswerReader."""
 
@@ -90,7 +98,7 @@ class Reader:
         return out
 
     def _take(self, event: bytes, out: list[Delta]) -> None:
-        data = sse.data_of(event)
+        data = payload(event)
         if data is None or not data.strip() or data.strip() == b"[DONE]":  # some who imitate the format end it so
             return
         try:
