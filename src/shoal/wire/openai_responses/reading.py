@@ -235,6 +235,8 @@ class Reading:
         if not text:
             return
         progress = self._progress(index)
+        if kind == "arguments" and progress.number is None:
+            return  # of a call whose name is still to come, and its arguments once more with it
         said = progress.said.get((kind, place), 0)
         progress.said[kind, place] = said + len(text)
         if kind == "text":
@@ -242,8 +244,7 @@ class Reading:
         elif kind == "refusal":
             yield RefusalDelta(text)
         elif kind == "arguments":
-            if progress.number is not None:
-                yield ToolCallDelta(progress.number, arguments=text)
+            yield ToolCallDelta(self._block(progress), arguments=text)
         elif not any(other != kind for other, _ in progress.said):  # a summary and the thought itself are not both told
             lead = SEPARATOR if not said and len(progress.said) > 1 else ""
             yield ReasoningDelta(lead + text, origin=ORIGIN, id=progress.id, block=self._block(progress))
