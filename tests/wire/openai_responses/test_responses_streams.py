@@ -216,6 +216,12 @@ def test_an_error_in_a_stream_is_an_error(piece: bytes, kind: str) -> None:
     assert caught.value.kind == kind
 
 
+def test_a_stream_may_begin_with_words_and_end_without_repeating_them() -> None:
+    said = event("response.output_text.delta", output_index=0, content_index=0, delta="Hi")
+    ended = event("response.completed", response={"id": "resp_1", "status": "completed", "output": None, "usage": None})
+    assert read(said, ended) == [Began(), TextDelta("Hi"), Ended("stop")]
+
+
 @pytest.mark.parametrize("count", range(len(SPOKEN)))
 def test_a_stream_that_is_cut_is_not_whole(count: int) -> None:
     with pytest.raises(Fault) as caught:

@@ -130,10 +130,10 @@ class Reading:
             raise Fault("upstream_garbled", "The upstream answered with something that is not a response object.") from None
         if found.status in ("failed", "cancelled") or bytes(found.error) != b"null":
             raise errors.read_within(bytes(found.error))
-        if found.output is None:
+        if found.output is None and not self._items:
             raise Fault("upstream_garbled", "The upstream answered with a response that has no output.")
         yield from self._begin(found)
-        for index, item in enumerate(found.output):
+        for index, item in enumerate(found.output or ()):
             yield from self.item(index, item)
         counted = usage.read(found.usage)
         if counted is not None:
