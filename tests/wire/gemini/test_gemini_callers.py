@@ -258,3 +258,34 @@ def test_a_request_survives_being_read_and_written() -> None:
     call = write(read_at(json.dumps(body).encode(), "m", stream=False), Deployment("d", "m", "gemini", "gemini-3-flash-preview"))
     assert json.loads(call.body) == body
     assert call.dropped == ()
+
+
+NAMES = (
+    "contents", "parts", "role", "text", "thought", "thoughtSignature", "functionCall", "functionResponse", "name", "id", "args",
+    "response", "inlineData", "mimeType", "data", "fileData", "fileUri", "tools", "functionDeclarations", "parameters", "type",
+    "enum", "nullable", "properties", "items", "toolConfig", "functionCallingConfig", "mode", "allowedFunctionNames",
+    "generationConfig", "temperature", "topK", "stopSequences", "responseMimeType", "responseSchema", "thinkingConfig",
+    "thinkingBudget", "thinkingLevel", "systemInstruction", "system_instruction", "serviceTier",
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.sampled_from(["", "a", "OBJECT", "model", "f"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(NAMES),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=30,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["systemInstruction", "tools", "toolConfig", "generationConfig", "serviceTier", "x"]), JSON), JSON)
+def test_any_json_is_read_or_refused_and_what_is_read_can_be_asked(members: dict[str, Any], parts: Any) -> None:
+    body = {"contents": [*HELLO, {"role": "model", "parts": parts}]} | members
+    try:
+        found = read(json.dumps(body).encode())
+        write(found, Deployment("d", "m", "gemini", "gemini-3-flash-preview"))
+    except Fault as fault:
+        assert fault.status == 400

@@ -23,7 +23,7 @@ from shoal.core.conversation import (
     ToolResult,
 )
 from shoal.core.errors import Fault
-from shoal.core.models import Deployment
+from shoal.core.models import Capabilities, Deployment
 from shoal.wire.gemini.requests import write
 
 
@@ -274,6 +274,17 @@ def test_models_that_do_not_think_are_not_asked_to() -> None:
     assert dropped == ("reasoning_effort",)
 
 
+def test_a_deployment_that_is_known_not_to_think_is_not_asked_to() -> None:
+    asked_for = Conversation(model="any", messages=(user(),), thinking=Thinking("high"))
+    mute = Deployment("d", "any", "gemini", "gemini-2.5-flash-image", capabilities=Capabilities(reasoning=False))
+    assert write(asked_for, mute).dropped == ("reasoning_effort",)
+
+
+def test_parts_without_a_word_are_left_out_of_answers() -> None:
+    body, _ = asked(Message("assistant", (Text(""), ToolCall("c", "f"))), Message("assistant", (Text(""),)))
+    assert body["contents"] == [{"role": "model", "parts": [{"functionCall": {"id": "c", "name": "f", "args": {}}}]}]
+
+
 def test_googles_own_members_pass_however_they_are_written() -> None:
     extra = {
         "safety_settings": raw([{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_NONE"}]),
@@ -283,6 +294,7 @@ def test_googles_own_members_pass_however_they_are_written() -> None:
         "generationConfig.mediaResolution": raw("MEDIA_RESOLUTION_LOW"),
         "google": raw({"thinking_config": {"include_thoughts": True}}),
         "web_search_options": raw({}),
+        "stream_options": raw({"include_usage": True}),
         "prediction": raw({"type": "content"}),
     }
     body, dropped = asked(extra=extra, tools=(Tool("f"),), thinking=Thinking("low"))

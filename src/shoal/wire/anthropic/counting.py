@@ -11,7 +11,10 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.wire.anthropic import requests
 
-_COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "speed", "mcp_servers")
+_COUNTED = {
+    *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config"),
+    *("cache_control", "speed", "mcp_servers", "context_management"),
+}
 
 
 class _Count(msgspec.Struct):

@@ -44,13 +44,11 @@ _receipt = msgspec.json.Decoder(_Receipt | None)
 
 
 def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
-    """An upstream's error answer as a Fault; kinds come from the status, or from the type where that says more.
+    """An upstream's error answer as a Fault; kinds come from the status alone.
 
     What the upstream says about the caller's own mistake is passed on; what it says about our key or its own troubles is not.
     """
     said = _said(body)
-    if 400 <= status < 600 and said.type in _STATUSES and status in (400, 500):
-        status = _STATUSES[said.type] if said.type is not None else status
     plain = f"The upstream answered with status {status}."
     retry_after_s = _retry_after_s(headers)
     if status in (401, 402, 403):

@@ -89,7 +89,7 @@ def _insert(body: bytes, raw: bytes, cost: str | None, receipt: bytes) -> bytes:
         brace = start + len(raw) - 1
         comma = b"," if raw[1:-1].strip() else b""
         out = b"".join((body[:brace], comma, mark, body[brace:end], tail))
-        if len(places) == 1 or mark in bytes(_answer.decode(sse.data_of(out) or out).usage):
+        if len(places) == 1 or mark in bytes(_answer.decode(streams.payload(out) or out).usage):
             return out
     return body[:end] + tail
 
@@ -121,7 +121,7 @@ class Stream:
     def _pass(self, event: bytes) -> bytes:
         if self.done or self.failed is not None:
             return b""
-        data = sse.data_of(event) if _NOTABLE.search(event) else None
+        data = streams.payload(event) if _NOTABLE.search(event) else None
         if data is None:
             return event
         try:

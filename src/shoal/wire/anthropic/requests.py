@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from shoal.core import chat
-from shoal.core.conversation import Conversation, File, Format, Image, Message, Sampling, ToolResult
+from shoal.core.conversation import Conversation, File, Format, Image, Message, Reasoning, Sampling, ToolResult
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -31,14 +31,14 @@ _NULL = msgspec.Raw(b"null")
 def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     """The call that asks this. Errors: Fault unsupported_parameter for what the dialect cannot say and must not leave out."""
     family = find_family(deployment.upstream_model)
-    room = conversation.max_tokens or deployment.max_output_tokens
+    room = deployment.max_output_tokens if conversation.max_tokens is None else conversation.max_tokens
     thought = thinking.write(conversation, family, room)
     sampled, dropped = sampling.write(conversation.sampling, family, thought.thinks)
     dropped += thought.dropped
     system, messages = _turns(conversation, dropped)
     body: dict[str, Any] = {
         "model": deployment.upstream_model,
-        "max_tokens": room or family.longest + thought.budget,
+        "max_tokens": family.longest + thought.budget if room is None else room,
         "messages": messages,
         "stream": conversation.stream,
     }
@@ -67,16 +67,13 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
 
 
 def _turns(conversation: Conversation, dropped: list[str]) -> tuple[list[blocks.Block], list[dict[str, Any]]]:
-    """The system's blocks, and the turns of user and assistant; names of speakers, and how closely to look, cannot be said."""
+    """The system's blocks, and the turns of user and assistant."""
     system: list[blocks.Block] = []
     turns: list[dict[str, Any]] = []
     for place, message in enumerate(conversation.messages):
         where = f"messages[{place}].content"
         written = [block for part in message.parts if (block := blocks.write(part, where)) is not None]
-        if message.name:
-            dropped.append("messages.name")
-        if any(isinstance(part, Image) and part.detail not in (None, "auto") for part in message.parts):
-            dropped.append("image_url.detail")
+        dropped += _unsaid(message)
         if message.role in ("system", "developer"):
             system += written
             continue
@@ -90,6 +87,16 @@ def _turns(conversation: Conversation, dropped: list[str]) -> tuple[list[blocks.
         raise Fault("invalid_value", "Invalid value for 'messages': at least one message of a user must say something.", param="messages")
     _trim(turns[-1])
     return system, turns
+
+
+def _unsaid(message: Message) -> list[str]:
+    """What of a message cannot be said: who speaks, how closely to look, thought that Anthropic has not signed."""
+    parts = message.parts
+    return [
+        *["name"] * bool(message.name),
+        *["detail"] * any(isinstance(part, Image) and part.detail not in (None, "auto") for part in parts),
+        *["reasoning_content"] * any(isinstance(part, Reasoning) and blocks.write(part, "") is None for part in parts),
+    ]
 
 
 def _check(written: list[blocks.Block], role: str, where: str) -> None:

@@ -58,6 +58,14 @@ class _Open:
 decoder = msgspec.json.Decoder(Event)
 
 
+def payload(event: bytes) -> bytes | None:
+    """An event's data; nearly all have a line with their name, one with their data, and LF at the ends."""
+    at = event.find(b"\ndata: ")
+    if at > 0 and event.startswith(b"event: ") and event.count(b"\n") == 3 and event.endswith(b"\n\n") and b"\r" not in event:
+        return event[at + 7 : -2]
+    return sse.data_of(event)
+
+
 class Reader:
     """See core.ports.AnswerReader."""
 
@@ -90,7 +98,7 @@ class Reader:
         return out
 
     def _take(self, event: bytes, out: list[Delta]) -> None:
-        data = sse.data_of(event)
+        data = payload(event)
         if data is None or not data.strip() or data.strip() == b"[DONE]":  # some who imitate the format end it so
             return
         try:
@@ -113,6 +121,8 @@ class Reader:
                 self._begin(event.message or _Message(), out)
             case "message_delta":
                 self._end(event, out)
+            case "message_stop":
+                self._finish(_Delta(), out)
 
     def _begin(self, message: _Message, out: list[Delta]) -> None:
         if not self._began:
@@ -177,12 +187,17 @@ class Reader:
 
     def _end(self, event: Event, out: list[Delta]) -> None:
         delta = event.delta or _Delta()
-        if delta.stop_reason is not None and not self._ended:
-            self._begin(_Message(), out)
-            for index in sorted(self._open):
-                self._stop(index, out)
-            self._ended = True
-            if delta.stop_details is not None and delta.stop_details.explanation:
-                out.append(RefusalDelta(delta.stop_details.explanation))
-            out.append(Ended(answers.finish(delta.stop_reason, self._calls > 0), stop_sequence=delta.stop_sequence))
+        if delta.stop_reason is not None:
+            self._finish(delta, out)
         self._count(event.usage, out)
+
+    def _finish(self, delta: _Delta, out: list[Delta]) -> None:
+        if self._ended:
+            return
+        self._begin(_Message(), out)
+        for index in sorted(self._open):
+            self._stop(index, out)
+        self._ended = True
+        if delta.stop_details is not None and delta.stop_details.explanation:
+            out.append(RefusalDelta(delta.stop_details.explanation))
+        out.append(Ended(answers.finish(delta.stop_reason, self._calls > 0), stop_sequence=delta.stop_sequence))

@@ -39,8 +39,8 @@ class Thought(msgspec.Struct, frozen=True):
 def write(conversation: Conversation, family: Family, room: int | None) -> Thought:
     """What to ask for, within an answer of `room` tokens (None: as many as needed)."""
     wanted = conversation.thinking
-    if wanted is None:
-        return Thought()
+    if wanted is None or not (wanted.effort or wanted.budget is not None or (wanted.shown and family.adaptive)):
+        return Thought()  # whether thought is shown says nothing of whether there is any
     name = "reasoning" if wanted.budget is not None else "reasoning_effort"
     if wanted.effort == "none":
         if family.off:
@@ -102,11 +102,13 @@ class Asked(msgspec.Struct):
 
 
 def read(asked: Asked | None, effort: str | None) -> Thinking | None:
-    """A caller's `thinking` and `output_config.effort`. Our highest effort is xhigh: max becomes that."""
+    """A caller's `thinking` and `output_config.effort`: high where it says no more than adaptive, and xhigh, our highest, for max."""
     effort = "xhigh" if effort == "max" else effort
     if asked is None:
         return Thinking(effort=effort) if effort else None
     if asked.type in ("disabled", "between_tools"):
         return Thinking(effort="none")
     shown = None if asked.display is None else asked.display != "omitted"
+    if asked.type == "adaptive":
+        effort = effort or "high"
     return Thinking(effort=effort, budget=asked.budget_tokens, shown=shown)

@@ -78,6 +78,8 @@ class Contents:
         for part in message.parts:
             self._note_cache(part)
             match part:
+                case Text(text="") | Refusal(text=""):
+                    continue  # Vertex refuses a part without a word
                 case Text(text=text) | Refusal(text=text):
                     out.append({"text": text})
                 case Image() | File():

@@ -1,19 +1,26 @@
-"""The dialect as the gateway's ports want it. Google's path tells the model and whether to stream, so a caller's side has `read_at` too."""
+"""The dialect as the gateway's ports want it. Google's path tells the model and whether to stream, so a caller's side has `read_at` too.
+
+A caller who leaves out `alt=sse` gets its stream as one JSON array: CALLER_OF_ARRAYS and FORWARD_TO_ARRAYS are for such.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from shoal.core.answer import Answer
 from shoal.core.conversation import Conversation
+from shoal.core.embedding import EmbeddingDialect
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
-from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
+from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle, UpstreamDialect
+from shoal.core.ports import Forward as ForwardPort
 from shoal.wire.gemini import answers, errors, forward, requests, streams
 from shoal.wire.gemini.embeddings import Embeddings
 
 
-class _Upstream:
+class Upstream:
+    """What an upstream speaks (core.ports.UpstreamDialect)."""
+
     def encode(self, conversation: Conversation, deployment: Deployment) -> HttpCall:
         return requests.write(conversation, deployment)
 
@@ -27,8 +34,11 @@ class _Upstream:
         return errors.read(status, headers, body)
 
 
-class _Caller:
-    """`array`: streams are one JSON array, as without `alt=sse`; `content_type` is what a stream is sent as."""
+class Caller:
+    """What a caller speaks (core.ports.CallerDialect), in streams of events or, with `array`, in one JSON array.
+
+    `content_type` is what a stream is sent as.
+    """
 
     def __init__(self, *, array: bool = False) -> None:
         self._array = array
@@ -54,7 +64,9 @@ class _Caller:
         return errors.write_element(fault, receipt) if self._array else errors.write_event(fault, receipt)
 
 
-class _Forward:
+class Forward:
+    """Both sides speak it (core.ports.Forward)."""
+
     def __init__(self, *, array: bool = False) -> None:
         self._array = array
 
@@ -68,9 +80,9 @@ class _Forward:
         return forward.Stream(settle, array=self._array)
 
 
-UPSTREAM = _Upstream()
-CALLER = _Caller()
-CALLER_OF_ARRAYS = _Caller(array=True)
-FORWARD = _Forward()
-FORWARD_TO_ARRAYS = _Forward(array=True)
-EMBEDDINGS = Embeddings()
+UPSTREAM: UpstreamDialect = Upstream()
+CALLER = Caller()
+CALLER_OF_ARRAYS = Caller(array=True)
+FORWARD: ForwardPort = Forward()
+FORWARD_TO_ARRAYS: ForwardPort = Forward(array=True)
+EMBEDDINGS: EmbeddingDialect = Embeddings()

@@ -18,6 +18,8 @@ _CONFIG = frozenset(
      "modelSelectionConfig", "enableEnhancedCivicAnswers", "enableAffectiveDialog"}
 )  # fmt: skip
 _WITHIN = "generationConfig."
+_OF_THE_GATEWAY = frozenset({"stream_options"})
+"""Said by callers of other dialects, and heeded where their answer is written."""
 
 
 def add(extra: Mapping[str, msgspec.Raw], request: Json, config: Json, dropped: set[str]) -> None:
@@ -32,13 +34,13 @@ def _add(name: str, raw: msgspec.Raw, request: Json, config: Json, dropped: set[
         _merge(request, known, msgspec.json.decode(raw))
     elif known in _CONFIG or name.startswith(_WITHIN):
         _merge(config, known.removeprefix(_WITHIN), msgspec.json.decode(raw))
-    elif name == "modalities":
-        config["responseModalities"] = [str(one).upper() for one in msgspec.json.decode(raw) or ()]
+    elif name == "modalities" and bytes(raw).startswith(b"["):
+        config["responseModalities"] = [str(one).upper() for one in msgspec.json.decode(raw)]
     elif name == "web_search_options":
         request.setdefault("tools", []).append({"googleSearch": {}})
     elif name in ("google", "extra_body", "generationConfig", "generation_config") and bytes(raw).startswith(b"{"):
         add(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]), request, config, dropped)
-    else:
+    elif name not in _OF_THE_GATEWAY:
         dropped.add(name)
 
 
@@ -47,4 +49,5 @@ def _merge(target: Json, name: str, value: Any) -> None:
     if not isinstance(value, dict) or name == "labels":
         target[name] = value
         return
-    target[name] = target.get(name, {}) | {camel(key): inner for key, inner in value.items()}
+    so_far = target.get(name)
+    target[name] = (so_far if isinstance(so_far, dict) else {}) | {camel(key): inner for key, inner in value.items()}

@@ -6,6 +6,7 @@ import msgspec
 
 from shoal.core.conversation import Conversation, Format, Sampling
 from shoal.core.errors import Fault
+from shoal.core.models import Deployment
 from shoal.wire.gemini import thinking
 from shoal.wire.gemini.members import Members
 from shoal.wire.gemini.parts import Json
@@ -25,7 +26,7 @@ _NUMBERS = {
 _READ = (*_NUMBERS, "stopSequences", "maxOutputTokens", "thinkingConfig", "responseMimeType", "responseSchema", "responseJsonSchema")
 
 
-def write(conversation: Conversation, model: str, dropped: set[str]) -> Json:
+def write(conversation: Conversation, deployment: Deployment, dropped: set[str]) -> Json:
     """`generationConfig`, empty where nothing was asked. Errors: Fault unsupported_parameter for logit_bias, which Google has not."""
     sampling = conversation.sampling
     if sampling.logit_bias:
@@ -41,7 +42,8 @@ def write(conversation: Conversation, model: str, dropped: set[str]) -> Json:
         if conversation.format.schema is not None:
             out["responseJsonSchema"] = conversation.format.schema
     if conversation.thinking is not None:
-        config = thinking.write(conversation.thinking, model)
+        thinks = deployment.capabilities.reasoning is not False
+        config = thinking.write(conversation.thinking, deployment.upstream_model) if thinks else None
         if config is None:
             dropped.add("reasoning_effort")
         elif config:

@@ -69,8 +69,7 @@ def path_of(model: str, stream: bool) -> str:
 
 def compose(conversation: Conversation, deployment: Deployment) -> tuple[Json, set[str]]:
     """The request's object, and the caller's parameters that it cannot say."""
-    model = deployment.upstream_model
-    contents = Contents(conversation, model)
+    contents = Contents(conversation, deployment.upstream_model)
     dropped = contents.dropped
     out: Json = {"contents": contents.turns}
     if contents.system:
@@ -89,7 +88,7 @@ def compose(conversation: Conversation, deployment: Deployment) -> tuple[Json, s
         dropped.add("user")
     if conversation.parallel_tools is False:
         dropped.add("parallel_tool_calls")
-    config = generation.write(conversation, model, dropped)
+    config = generation.write(conversation, deployment, dropped)
     extras.add(conversation.extra, out, config, dropped)
     if config:
         out["generationConfig"] = config

@@ -26,7 +26,7 @@ def to_json_schema(schema: Any) -> Any:
         if name in _GOOGLES:
             continue
         out[name] = _member(name, value)
-    if "enum" in out and isinstance(out.get("type"), list) and None not in out["enum"]:
+    if isinstance(out.get("enum"), list) and isinstance(out.get("type"), list) and None not in out["enum"]:
         out["enum"] = [*out["enum"], None]
     return out
 

@@ -24,8 +24,8 @@ def read(request: Members) -> tuple[Message, ...]:
     if isinstance(system, str):
         out.append(Message("system", (Text(system),)))
     elif system is not None:
-        (instruction,) = request.objects("systemInstruction")
-        out.append(Message("system", tuple(part for one in instruction.objects("parts") for part in _read(one, calls))))
+        told = (one for instruction in request.objects("systemInstruction") for one in instruction.objects("parts"))
+        out.append(Message("system", tuple(part for one in told for part in _read(one, calls))))
     turns = list(request.objects("contents"))
     if not turns:
         raise Fault("missing_parameter", "Missing required parameter: 'contents'.", param="contents")

@@ -14,6 +14,7 @@ class Manner(msgspec.Struct, frozen=True):
     `limit` names the limit of output tokens. `developer` is the role of a developer's words. `thoughts` is how earlier thought is sent
     back: not at all, as reasoning_content, as reasoning_details, or as Mistral's content parts. `effort` is how much to think:
     reasoning_effort, OpenRouter's `reasoning`, a switch `thinking` (with or without reasoning_effort), or Qwen's enable_thinking.
+    `one_text`: a message holds one text, not several.
     """
 
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -26,6 +27,7 @@ class Manner(msgspec.Struct, frozen=True):
     top_k: bool = False
     file_urls: bool = False
     nine_character_ids: bool = False
+    one_text: bool = False
 
 
 _OPENAI = Manner(limit="max_completion_tokens", developer="developer", refusals=True)
@@ -38,12 +40,14 @@ MANNERS: dict[str, Manner] = {
     # https://openrouter.ai/docs/use-cases/reasoning-tokens and https://openrouter.ai/docs/features/prompt-caching
     "openrouter": Manner(thoughts="reasoning_details", effort="reasoning", refusals=True, cache_control=True, top_k=True, file_urls=True),
     # https://api-docs.deepseek.com/guides/thinking_mode: a turn with tool calls is refused without its reasoning_content
-    "deepseek": Manner(thoughts="reasoning_content", effort="thinking and reasoning_effort"),
+    "deepseek": Manner(thoughts="reasoning_content", effort="thinking and reasoning_effort", one_text=True),
     # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
-    "moonshot": Manner(thoughts="reasoning_content", effort="thinking"),
+    "moonshot": Manner(thoughts="reasoning_content", effort="thinking", one_text=True),
+    # its own refusal of lists: one `text` element for each message
+    "xai": Manner(one_text=True),
     # https://docs.z.ai/guides/capabilities/thinking-mode
     "zai": Manner(thoughts="reasoning_content", effort="thinking"),
-    # https://help.aliyun.com/zh/model-studio/deep-thinking
+    # https://www.alibabacloud.com/help/en/model-studio/deep-thinking
     "dashscope": Manner(thoughts="reasoning_content", effort="enable_thinking", cache_control=True, top_k=True),
     # https://platform.minimax.io/docs/api-reference/text-openai-api: whole answers go back, with their reasoning_details
     "minimax": Manner(thoughts="reasoning_details", effort="thinking"),

@@ -49,6 +49,10 @@ class Turns:
         if len(said) == 1 and isinstance(said[0], Text) and not (said[0].cache and self.manner.cache_control):
             self._note_cache(said[0].cache)
             return said[0].text
+        if self.manner.one_text and all(isinstance(part, Text) for part in said):
+            for part in said:
+                self._note_cache(part.cache if isinstance(part, Text) else None)
+            return "\n\n".join(part.text for part in said if isinstance(part, Text))
         return [self._part(part) for part in said]
 
     def _part(self, part: Part) -> dict[str, Any]:

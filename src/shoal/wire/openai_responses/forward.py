@@ -95,10 +95,16 @@ def insert(body: bytes, cost: str | None, receipt: bytes) -> bytes:
     return body[:end] + tail
 
 
-_NOTABLE = re.compile(rb'"type"\s*:\s*"(?:error|response\.(?:completed|incomplete|failed|cancelled))"|^data:\s*\{\s*"error"', re.MULTILINE)
+_NOTABLE = (b'"error"', b"response.completed", b"response.incomplete", b"response.failed", b"response.cancelled")
+"""What an event that must be looked at holds; searching is cheap, and most events hold none of it."""
+
 _PREFACE = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
 _LAST = ("response.completed", "response.incomplete")
 _BROKEN = ("response.failed", "response.cancelled")
+
+
+def _is_notable(data: bytes) -> bool:
+    return any([mark in data for mark in _NOTABLE])
 
 
 class Stream:
@@ -117,6 +123,9 @@ class Stream:
 
     def feed(self, data: bytes) -> bytes:
         """Bytes to forward now, whole events only. Errors: Fault for an event without end, or one that is not JSON."""
+        begun = self._held is None and not self.done and self.failed is None
+        if begun and self._splitter.whole(data) and not _is_notable(data):
+            return data  # most of a stream is words, and comes in whole events
         try:
             events = self._splitter.split(data)
         except sse.Overlong as error:
@@ -129,7 +138,7 @@ class Stream:
         if self._held is not None and (_PREFACE.search(event) or sse.data_of(event) is None):
             self._held.append(event)
             return b""
-        out = self._look(event) if _NOTABLE.search(event) else event
+        out = self._look(event) if _is_notable(event) else event
         if self._held and out:
             out = b"".join((*self._held, out))
         self._held = self._held if self.failed is not None else None

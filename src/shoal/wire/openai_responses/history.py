@@ -21,10 +21,10 @@ _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "f
 def input_items(request: Envelope) -> list[msgspec.Raw]:
     """The request's own input, to be stored with its response: a text is a message of the user."""
     given = request.fields.input
-    if given is None or isinstance(given, str):
-        message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": given or ""}]}
+    if isinstance(given, str):
+        message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": given}]}
         return [msgspec.Raw(msgspec.json.encode(message))]
-    return given
+    return given or []
 
 
 def references(request: Envelope) -> tuple[str, ...]:

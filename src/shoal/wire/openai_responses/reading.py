@@ -130,10 +130,10 @@ class Reading:
             raise Fault("upstream_garbled", "The upstream answered with something that is not a response object.") from None
         if found.status in ("failed", "cancelled") or bytes(found.error) != b"null":
             raise errors.read_within(bytes(found.error))
-        if found.output is None:
+        if found.output is None and not self._items:
             raise Fault("upstream_garbled", "The upstream answered with a response that has no output.")
         yield from self._begin(found)
-        for index, item in enumerate(found.output):
+        for index, item in enumerate(found.output or ()):
             yield from self.item(index, item)
         counted = usage.read(found.usage)
         if counted is not None:
@@ -235,6 +235,8 @@ class Reading:
         if not text:
             return
         progress = self._progress(index)
+        if kind == "arguments" and progress.number is None:
+            return  # of a call whose name is still to come, and its arguments once more with it
         said = progress.said.get((kind, place), 0)
         progress.said[kind, place] = said + len(text)
         if kind == "text":
@@ -242,8 +244,7 @@ class Reading:
         elif kind == "refusal":
             yield RefusalDelta(text)
         elif kind == "arguments":
-            if progress.number is not None:
-                yield ToolCallDelta(progress.number, arguments=text)
+            yield ToolCallDelta(self._block(progress), arguments=text)
         elif not any(other != kind for other, _ in progress.said):  # a summary and the thought itself are not both told
             lead = SEPARATOR if not said and len(progress.said) > 1 else ""
             yield ReasoningDelta(lead + text, origin=ORIGIN, id=progress.id, block=self._block(progress))

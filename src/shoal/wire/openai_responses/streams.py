@@ -48,7 +48,7 @@ class Reader:
     def __init__(self) -> None:
         self._splitter = sse.Splitter()
         self._reading = Reading()
-        self._ended = False
+        self._began = self._ended = False
 
     def feed(self, data: bytes) -> list[Delta]:
         """What these bytes complete. Errors: Fault, for an error event or what cannot be read."""
@@ -76,10 +76,19 @@ class Reader:
                 raise errors.read_within(data)
             handle = _HANDLERS.get(kind.type or "")
             if handle is not None:
-                yield from handle(self._reading, _event.decode(data))
+                yield from self._after_began(handle(self._reading, _event.decode(data)))
                 self._ended = kind.type in _LAST
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
+
+    def _after_began(self, deltas: Iterator[Delta]) -> Iterator[Delta]:
+        """The same with Began once and first, though an upstream may leave out the event that tells it."""
+        for delta in deltas:
+            if not self._began:
+                self._began = True
+                yield delta if isinstance(delta, Began) else Began()
+            if not isinstance(delta, Began):
+                yield delta
 
 
 def _say(kind: str, place: str) -> Callable[[Reading, _Event], Iterator[Delta]]:
