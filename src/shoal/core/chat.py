@@ -175,8 +175,12 @@ def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str |
 _T = TypeVar("_T")
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
-    """A caller's JSON, checked. Errors: Fault naming the parameter, for what is malformed, too deep, not UTF-8, or of wrong types."""
+def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[_T], place: str = "") -> _T:
+    """A caller's JSON, checked; `place` is where a part of a request stands in it.
+
+    Errors: Fault naming the parameter, for what is malformed, too deep, not UTF-8, or of wrong types.
+    """
+    body = bytes(body)
     if not body:
         raise Fault("invalid_json", "The request body is empty; send a JSON object.")
     try:
@@ -184,7 +188,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T:
             body.decode()  # raw members are not decoded below, and an upstream must not be the first to find out
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _explain(str(error)) from None
+        raise _explain(str(error), place) from None
     except msgspec.DecodeError as error:
         raise Fault("invalid_json", f"The request body is not valid JSON: {_plain(str(error))}.") from None
     except UnicodeDecodeError as error:
@@ -197,13 +201,18 @@ def _plain(text: str) -> str:
     return text.removeprefix("JSON is malformed: ").rstrip(".")
 
 
-def _explain(text: str) -> Fault:
+def within(place: str, name: str) -> str:
+    """A member's place in a request: `tools` and `[0].name` make `tools[0].name`, `text` and `format` make `text.format`."""
+    return f"{place}{'.' if place and name and not name.startswith('[') else ''}{name}"
+
+
+def _explain(text: str, place: str) -> Fault:
     """A Fault from msgspec's message: `Expected X, got Y - at $.path`, or `Object missing required field`."""
     missing = re.match(r"Object missing required field `(.+?)`", text)
     where = _PATH.search(text)
-    path = where.group(1) if where else ""
+    path = within(place, where.group(1) if where else "")
     if missing:
-        param = f"{path}.{missing.group(1)}" if path else missing.group(1)
+        param = within(path, missing.group(1))
         return Fault("missing_parameter", f"Missing required parameter: '{param}'.", param=param)
     what = _PATH.sub("", text).replace("`", "'").replace(" | null", "")
     if not path:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import msgspec
 
+from shoal.core.chat import decode
 from shoal.core.errors import Fault
-from shoal.wire.openai_responses.checked import ABSENT, check_text, decode, missing
+from shoal.wire.openai_responses.checked import ABSENT, missing
 
 ROUTING = ("models", "provider", "route", "fallbacks", "session_id")
 """Members that tell the gateway where to go."""
@@ -67,8 +68,7 @@ _fields = msgspec.json.Decoder(Fields)
 
 def read(body: bytes) -> Envelope:
     """Check a body. Errors: Fault naming the parameter, for what is malformed, and for state that only OpenAI itself could keep."""
-    check_text(body)
-    fields = decode(_fields, body)
+    fields = decode(body, _fields)
     if fields.background:
         raise _unsupported("background", "a response is made while its caller waits; leave it out, or stream")
     if bytes(fields.conversation) != b"null":

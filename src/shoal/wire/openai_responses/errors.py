@@ -29,30 +29,27 @@ _STATUSES = {
     "vector_store_timeout": 504,
     "invalid_api_key": 401,
     "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "invalid_encrypted_content": 400,
+    "data_residency_mismatch": 400,
+    "bio_policy": 400,
+    "invalid_image": 400,
+    "invalid_image_format": 400,
+    "invalid_base64_image": 400,
+    "invalid_image_url": 400,
+    "invalid_image_mode": 400,
+    "image_too_large": 400,
+    "image_too_small": 400,
+    "image_parse_error": 400,
+    "image_content_policy_violation": 400,
+    "image_file_too_large": 400,
+    "image_file_not_found": 400,
+    "unsupported_image_media_type": 400,
+    "empty_image_file": 400,
+    "failed_to_download_image": 400,
 }
 """The status that a code or a type would have had, outside a stream."""
-
-_REJECTED = [
-    "invalid_prompt",
-    "data_residency_mismatch",
-    "bio_policy",
-    "invalid_image",
-    "invalid_image_format",
-    "invalid_base64_image",
-    "invalid_image_url",
-    "image_too_large",
-    "image_too_small",
-    "image_parse_error",
-    "image_content_policy_violation",
-    "invalid_image_mode",
-    "image_file_too_large",
-    "unsupported_image_media_type",
-    "empty_image_file",
-    "failed_to_download_image",
-    "image_file_not_found",
-    "invalid_encrypted_content",
-]
-"""Codes that blame the request."""
 
 
 def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
@@ -63,17 +60,12 @@ def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         fault = chat.read(400, headers, body)
         fault.upstream_status = status
         return fault
-    return _of_code(said) or chat.read(status, headers, body)
+    return chat.read(status, headers, body)
 
 
 def read_within(data: bytes) -> Fault:
     """An error inside a stream, or a response's own: its code, else its type, tells the status that was not sent."""
-    said = _decode(data)
-    if said is None:
-        return Fault("upstream_error", "The upstream answered with an error of its own.", upstream_status=200)
-    fault = _of_code(said)
-    if fault is not None:
-        return fault
+    said = _decode(data) or _Error()
     status = next((found for found in map(_status, (said.code, said.type)) if found is not None), None)
     if status is None:
         return Fault("upstream_error", "The upstream answered with an error of its own.", upstream_status=200)
@@ -82,19 +74,10 @@ def read_within(data: bytes) -> Fault:
 
 
 def _status(word: str | int | None) -> int | None:
-    if word in _REJECTED:
-        return 400
     if isinstance(word, str) and word in _STATUSES:
         return _STATUSES[word]
     number = int(word) if isinstance(word, int) or (word is not None and word.isdecimal()) else 0
     return number if 400 <= number < 600 else None
-
-
-def _of_code(said: _Error | None) -> Fault | None:
-    if said is None or said.code != "context_length_exceeded":
-        return None
-    text = said.message or "The input is longer than the model's context."
-    return Fault("context_length", text, param=said.param, upstream_status=400)
 
 
 def _decode(body: bytes) -> _Error | None:

@@ -104,7 +104,7 @@ _BROKEN = ("response.failed", "response.cancelled")
 
 
 def _is_notable(data: bytes) -> bool:
-    return any([mark in data for mark in _NOTABLE])
+    return any(mark in data for mark in _NOTABLE)
 
 
 class Stream:

@@ -8,10 +8,11 @@ from typing import get_args
 
 import msgspec
 
+from shoal.core.chat import decode, within
 from shoal.core.conversation import File, Image, Message, Part, Role, Text, ToolCall, ToolResult
 from shoal.core.errors import Fault
 from shoal.wire.openai_responses import parts, reasoning
-from shoal.wire.openai_responses.checked import decode, join, missing, wrong_value
+from shoal.wire.openai_responses.checked import missing, wrong_value
 from shoal.wire.openai_responses.reasoning import CallProof
 
 
@@ -94,24 +95,24 @@ _Said = tuple[Role, Sequence[Part | CallProof]]
 
 
 def _read_item(raw: msgspec.Raw, place: str) -> _Said:
-    head = decode(kind, raw, place)
+    head = decode(raw, kind, place)
     match head.type:
         case "message" | None if head.type or head.role:
             return _read_message(raw, head.role, place)
         case "function_call":
-            call = decode(_call, raw, place)
+            call = decode(raw, _call, place)
             return "assistant", [ToolCall(call.call_id, call.name, call.arguments or "{}")]
         case "function_call_output":
             return "tool", [_read_result(raw, place)]
         case "reasoning":
             return "assistant", [reasoning.read(raw, place)]
         case "image_generation_call":
-            picture = decode(_picture, raw, place)
+            picture = decode(raw, _picture, place)
             return "assistant", [Image(data=picture.result, media_type="image/png")] if picture.result else []
         case "item_reference" | None:
             text = f"'{place}' refers to an item that is not kept here: send the item itself, or continue with previous_response_id."
             raise Fault("unsupported_parameter", text, param=place)
-    where = join(place, "type")
+    where = within(place, "type")
     if head.type in HOSTED:
         text = f"Unsupported value for '{where}': items of the type {head.type} need OpenAI's own tools, which this model does not have."
         raise Fault("unsupported_parameter", text, param=where)
@@ -120,19 +121,19 @@ def _read_item(raw: msgspec.Raw, place: str) -> _Said:
 
 def _read_message(raw: msgspec.Raw, role: str | None, place: str) -> _Said:
     if role is None:
-        raise missing(join(place, "role"))
+        raise missing(within(place, "role"))
     if role not in _ROLES:
-        raise wrong_value(join(place, "role"), role, _ROLES)
-    said = parts.read(decode(_message, raw, place).content, join(place, "content"))
+        raise wrong_value(within(place, "role"), role, _ROLES)
+    said = parts.read(decode(raw, _message, place).content, within(place, "content"))
     who: Role = role  # type: ignore[assignment]  # one of _ROLES
     return who, said
 
 
 def _read_result(raw: msgspec.Raw, place: str) -> ToolResult:
-    result = decode(_result, raw, place)
+    result = decode(raw, _result, place)
     if result.call_id is None:
-        raise missing(join(place, "call_id"))
-    content = parts.read(result.output, join(place, "output"))
+        raise missing(within(place, "call_id"))
+    content = parts.read(result.output, within(place, "output"))
     return ToolResult(result.call_id, tuple(part for part in content if isinstance(part, Text | Image | File)), name=result.name)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from shoal.core.chat import decode, within
 from shoal.core.conversation import File, Image, Part, Refusal, Text
 from shoal.core.errors import Fault
 from shoal.wire.openai_responses import citations
-from shoal.wire.openai_responses.checked import ABSENT, decode, join, missing, wrong_value
+from shoal.wire.openai_responses.checked import ABSENT, missing, wrong_value
 
 Content = str | list[msgspec.Raw]
 
@@ -78,50 +79,50 @@ def read(content: Content, place: str) -> tuple[Text | Refusal | Image | File, .
 
 
 def _read_part(raw: msgspec.Raw, place: str) -> Text | Refusal | Image | File:
-    kind = decode(_type, raw, place).type
+    kind = decode(raw, _type, place).type
     if kind not in _READERS:
-        raise wrong_value(join(place, "type"), kind, _READERS)
+        raise wrong_value(within(place, "type"), kind, _READERS)
     return _READERS[kind](raw, place)
 
 
 def _read_words(raw: msgspec.Raw, place: str) -> Text:
-    part = decode(_words, raw, place)
+    part = decode(raw, _words, place)
     return Text(part.text, _cache(part.prompt_cache_breakpoint), tuple(citations.read(one) for one in part.annotations or ()))
 
 
 def _read_refusal(raw: msgspec.Raw, place: str) -> Refusal:
-    return Refusal(decode(_refusal, raw, place).refusal)
+    return Refusal(decode(raw, _refusal, place).refusal)
 
 
 def _read_image(raw: msgspec.Raw, place: str) -> Image | File:
-    part = decode(_image, raw, place)
+    part = decode(raw, _image, place)
     cache = _cache(part.prompt_cache_breakpoint)
     if part.image_url is None:
         if part.file_id is None:
-            raise missing(join(place, "image_url"))
+            raise missing(within(place, "image_url"))
         return File(id=part.file_id, cache=cache)
-    media_type, data = _data_of(part.image_url, join(place, "image_url"))
+    media_type, data = _data_of(part.image_url, within(place, "image_url"))
     if data is not None:
         return Image(data=data, media_type=media_type, detail=part.detail, cache=cache)
     return Image(url=part.image_url, detail=part.detail, cache=cache)
 
 
 def _read_file(raw: msgspec.Raw, place: str) -> File:
-    part = decode(_file, raw, place)
+    part = decode(raw, _file, place)
     name, cache = part.filename, _cache(part.prompt_cache_breakpoint)
     if part.file_data is not None:
-        media_type, data = _data_of(part.file_data, join(place, "file_data"))
+        media_type, data = _data_of(part.file_data, within(place, "file_data"))
         known = media_type or _MEDIA_TYPES.get((name or "").rpartition(".")[2].lower(), "application/pdf")
         return File(data=data or part.file_data, media_type=known, name=name, cache=cache)
     if part.file_url is not None:
         return File(url=part.file_url, name=name, cache=cache)
     if part.file_id is None:
-        raise missing(join(place, "file_data"))
+        raise missing(within(place, "file_data"))
     return File(id=part.file_id, name=name, cache=cache)
 
 
 def _read_audio(raw: msgspec.Raw, place: str) -> File:
-    sound = decode(_audio, raw, place).input_audio
+    sound = decode(raw, _audio, place).input_audio
     return File(data=sound.data, media_type=f"audio/{sound.format}")
 
 

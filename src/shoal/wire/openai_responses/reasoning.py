@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from shoal.core.chat import decode
 from shoal.core.conversation import Reasoning
-from shoal.wire.openai_responses.checked import decode
 
 ORIGIN = "openai_responses"
 
@@ -83,7 +83,7 @@ def is_sealed(encrypted: str | None) -> bool:
 
 def read(raw: bytes | msgspec.Raw, place: str) -> Reasoning | CallProof:
     """A caller's item. Errors: Fault."""
-    item = decode(_item, raw, place)
+    item = decode(raw, _item, place)
     text = SEPARATOR.join(part.text for part in item.summary or item.content or ())
     encrypted = item.encrypted_content
     held = _open(encrypted) if encrypted is not None and is_sealed(encrypted) else None

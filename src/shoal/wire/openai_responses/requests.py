@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
+from shoal.core.chat import decode
 from shoal.core.conversation import Conversation, Format, Message, Sampling, Text, Thinking, ToolResult
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.wire.openai_responses import envelope, input, items, response, tools
-from shoal.wire.openai_responses.checked import ABSENT, decode, wrong_value
+from shoal.wire.openai_responses.checked import ABSENT, wrong_value
 from shoal.wire.openai_responses.families import thinks
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
@@ -67,7 +68,7 @@ _READ = frozenset({*_Body.__struct_fields__, "model", "input", "stream", *envelo
 def read(body: bytes) -> Conversation:
     """A caller's whole request, checked. Errors: Fault naming the parameter; unsupported_parameter for what needs OpenAI's own tools."""
     fields = envelope.read(body).fields
-    asked = decode(_body, body)
+    asked = decode(body, _body)
     if bytes(asked.prompt) != b"null":
         text = (
             "Unsupported parameter: 'prompt': templates are kept at OpenAI, and this model cannot read them; send instructions and input."

@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from shoal.core.chat import decode, within
 from shoal.core.conversation import Tool, ToolChoice
 from shoal.core.errors import Fault
-from shoal.wire.openai_responses.checked import ABSENT, decode, join, wrong_value
+from shoal.wire.openai_responses.checked import ABSENT, wrong_value
 
 
 class _Type(msgspec.Struct):
@@ -42,12 +43,12 @@ def read(tools: Sequence[msgspec.Raw]) -> tuple[Tool, ...]:
 
 
 def _read_tool(raw: msgspec.Raw, place: str) -> Tool:
-    kind = decode(_type, raw, place).type
+    kind = decode(raw, _type, place).type
     if kind != "function":
-        where = join(place, "type")
+        where = within(place, "type")
         text = f"Unsupported value for '{where}': '{kind}' is a tool of OpenAI's own, which this model cannot use; offer it as a function."
         raise Fault("unsupported_parameter", text, param=where)
-    found = decode(_function, raw, place)
+    found = decode(raw, _function, place)
     parameters = None if bytes(found.parameters) == b"null" else found.parameters
     return Tool(found.name, found.description, parameters, found.strict)
 
@@ -56,7 +57,7 @@ def read_choice(raw: msgspec.Raw, tools: Sequence[Tool]) -> tuple[ToolChoice | N
     """The choice, and the tools it leaves: `allowed_tools` names some of them. Errors: Fault."""
     if bytes(raw) == b"null":
         return None, tuple(tools)
-    found = decode(_choice, raw, "tool_choice")
+    found = decode(raw, _choice, "tool_choice")
     if isinstance(found, str):
         return ToolChoice(_mode(found, "tool_choice")), tuple(tools)
     if found.type == "function":
