@@ -115,6 +115,10 @@ class GenerateFields(Envelope, frozen=True, kw_only=True):
     contents: msgspec.Raw
 
 
+class CountFields(Envelope, frozen=True, kw_only=True):
+    """What the gateway checks of Gemini's countTokens, whose contents may stand in a request of their own."""
+
+
 class Request(msgspec.Struct, frozen=True):
     """One request of a caller: the checked fields and the whole body they came in. What a path says wins over the body."""
 

@@ -1,4 +1,4 @@
-"""What a request needs a model to be able to do. Who is known not to be able is not asked; nobody able is a refusal that names the parameter.
+"""What a request needs a model to be able to do. Who is known not to be able is not asked; nobody able is a refusal by name.
 
 A deployment of which nothing is known is asked: its own refusal is worth more than a guess.
 """
@@ -9,6 +9,7 @@ from shoal.core.conversation import File, Image
 from shoal.core.errors import Fault
 from shoal.core.models import Capabilities, Deployment
 from shoal.gateway.call import Call
+from shoal.wire.dialects import FORWARDS
 
 _NAMES = ("tools", "json_schema", "json_object", "images", "files", "audio", "logprobs", "logit_bias")
 _NOTHING_KNOWN: Capabilities = Deployment("", "", "", "").capabilities  # the default is one object
@@ -20,6 +21,12 @@ def keep_able(call: Call, candidates: Sequence[Deployment]) -> Sequence[Deployme
     if not lacking or call.endpoint.kind != "chat":
         return candidates
     left = list(candidates)
+    try:
+        call.conversation()
+    except Fault:
+        if any((call.endpoint.dialect, one.dialect) in FORWARDS for one in candidates):
+            return candidates  # words of the dialect's own, which one that speaks it may understand
+        raise
     for ability, param in _wants(call):
         able = [one for one in left if getattr(one.capabilities, ability) is not False]
         if not able:

@@ -14,7 +14,7 @@ from shoal.gateway.call import Call
 from shoal.gateway.settle import Settlement
 from shoal.net.upstream import Response
 
-_JSON = b"content-type: application/json\r\n"
+JSON = b"content-type: application/json\r\n"
 STREAMED = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _KEPT_BYTES = 4 * 1024 * 1024
 
@@ -28,16 +28,19 @@ async def read(call: Call, response: Response) -> bytes:
         call.waited_s += time.perf_counter() - before
 
 
-def give(call: Call, attempt: Attempt, bridge: Bridge, bodies: tuple[bytes, ...]) -> None:
+async def give(call: Call, attempt: Attempt, bridge: Bridge, bodies: tuple[bytes, ...]) -> None:
     """Give the caller a whole answer. Errors: Fault, and nothing has reached the caller then."""
     call.claim(attempt)
     call.first_byte_at = time.perf_counter()
     settlement = Settlement(call)
     out = bridge.complete(bodies, settlement)
-    call.exchange.answer(200, _JSON + receipt.header_lines(call, settlement.cost), out)
+    if call.keeping is not None:
+        await call.keeping.finish(attempt, bodies, out)
+    call.exchange.answer(200, JSON + receipt.header_lines(call, settlement.cost), out)
 
 
-def _stream_lines(call: Call) -> bytes:
+def stream_lines(call: Call) -> bytes:
+    """Header lines of a stream."""
     return b"content-type: %b\r\ncache-control: no-cache\r\n" % call.endpoint.stream_type
 
 
@@ -66,6 +69,8 @@ class Relay:
         """Until the stream has ended well. Errors: Fault; nothing has reached the caller if the exchange has not started."""
         last = await self.run_on()
         self._begin()
+        if self.call.keeping is not None:
+            await self.call.keeping.finish_stream(self.attempt, last)
         self.exchange.end(last)
 
     async def run_on(self) -> bytes:
@@ -90,6 +95,8 @@ class Relay:
             raise self.passage.failed
         if self.keeps:
             self._keep(data)
+        if self.call.keeping is not None:
+            self.call.keeping.pass_by(data, out)
 
     def _keep(self, data: bytes) -> None:
         self.kept.append(data)
@@ -102,12 +109,12 @@ class Relay:
         if not self.exchange.response_started:
             self.call.claim(self.attempt)
             self.call.first_byte_at = time.perf_counter()
-            self.exchange.start(200, _stream_lines(self.call) + receipt.header_lines(self.call, None))
+            self.exchange.start(200, stream_lines(self.call) + receipt.header_lines(self.call, None))
             if self.exchange.paused:
                 self.response.pause()
 
 
-def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> None:
+async def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> None:
     """Give the caller a streamed answer that is there whole already. Errors: Fault, and nothing has reached the caller then."""
     passage = bridge.stream(Settlement(call))
     call.claim(attempt)
@@ -116,5 +123,5 @@ def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> None:
     if passage.failed is not None:
         raise passage.failed
     out += passage.close()
-    call.exchange.start(200, _stream_lines(call) + receipt.header_lines(call, None))
+    call.exchange.start(200, stream_lines(call) + receipt.header_lines(call, None))
     call.exchange.end(out)

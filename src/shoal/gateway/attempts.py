@@ -37,7 +37,7 @@ async def attempt(call: Call, plan: Plan) -> None:
         except StopIteration:
             if isinstance(outcome, Failed) and not call.held:
                 raise outcome.fault from None
-            held.give(call)  # where nobody did better, what was said before is better than nothing
+            await held.give(call)  # where nobody did better, what was said before is better than nothing
             return
 
 
@@ -82,7 +82,7 @@ async def _ask(call: Call, this: Attempt, wish: Try) -> None:
     calls = way.encode(this.deployment)
     call.drop(calls[0].dropped)
     if len(calls) > 1:
-        answer.give(call, this, way, await _portions(call, this, way, calls))
+        await answer.give(call, this, way, await _portions(call, this, way, calls))
         return
     response = await _send(call, this, calls[0], wish.first_byte_s)
     try:
@@ -95,7 +95,7 @@ async def _ask(call: Call, this: Attempt, wish: Try) -> None:
         elif call.request.stream:
             await _stream(call, this, way, response)
         else:
-            answer.give(call, this, way, (await answer.read(call, response),))
+            await answer.give(call, this, way, (await answer.read(call, response),))
     finally:
         response.close()
 

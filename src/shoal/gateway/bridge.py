@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from shoal.core.answer import Answer, Delta, Used
+import msgspec
+
+from shoal.core.answer import Answer, Began, Delta, Used
 from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
@@ -57,7 +59,9 @@ class Forwarded:
         self._forward = forward
 
     def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
-        return (self._forward.encode(self._call.request, deployment),)
+        call = self._forward.encode(self._call.request, deployment)
+        wanted = self._call.exchange.headers.get(b"anthropic-beta") if self._dialect == "anthropic" else None
+        return (call if wanted is None else _with_betas(call, wanted.decode("latin-1")),)
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         return dialects.UPSTREAMS[self._dialect].fault(status, headers, body)
@@ -75,11 +79,19 @@ class Forwarded:
         return dialects.UPSTREAMS[self._dialect].answer(body, self._call.conversation())
 
 
+def _with_betas(call: HttpCall, wanted: str) -> HttpCall:
+    """The features in beta that the caller asked for (https://docs.claude.com/en/api/beta-headers), besides those its body needs."""
+    needed = [value for name, value in call.headers if name == "anthropic-beta"]
+    others = tuple(header for header in call.headers if header[0] != "anthropic-beta")
+    names = dict.fromkeys(name.strip() for value in (wanted, *needed) for name in value.split(",") if name.strip())
+    return msgspec.structs.replace(call, headers=(*others, ("anthropic-beta", ",".join(names))))
+
+
 class Translated:
     """Caller and upstream speak different dialects: every answer passes through the nouns that all share."""
 
     def __init__(self, call: Call, dialect: str, conversation: Conversation | None = None) -> None:
-        self._call = call
+        self.call = self._call = call
         self._conversation = conversation or call.conversation()
         self._caller = dialects.CALLERS[call.endpoint.dialect]
         self._upstream = dialects.UPSTREAMS[dialect]
@@ -92,11 +104,17 @@ class Translated:
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
         answer = self._upstream.answer(bodies[0], self._conversation)
-        cost, receipt = settle(answer.usage)
+        return self.write(answer, *settle(answer.usage))
+
+    def write(self, answer: Answer, cost: str | None, receipt: bytes) -> bytes:
+        """A whole answer's body for the caller; what the upstream did not name or date, we do."""
+        if not answer.id or not answer.created:
+            call = self._call
+            answer = msgspec.structs.replace(answer, id=answer.id or call.id, created=answer.created or int(call.at_s))
         return self._caller.answer(answer, cost, receipt, self._conversation, self._call)
 
     def stream(self, settle: Settle) -> Passage:
-        return Translation(self.reader(), self.writer(), settle)
+        return Translation(self._call, self.reader(), self.writer(), settle)
 
     def writer(self) -> AnswerWriter:
         """A writer of what the caller reads."""
@@ -112,7 +130,8 @@ class Translated:
 class Translation:
     """A streamed answer, its deltas read and written anew."""
 
-    def __init__(self, reader: AnswerReader, writer: AnswerWriter, settle: Settle) -> None:
+    def __init__(self, call: Call, reader: AnswerReader, writer: AnswerWriter, settle: Settle) -> None:
+        self._call = call
         self._reader = reader
         self._writer = writer
         self._settle = settle
@@ -121,7 +140,9 @@ class Translation:
         self.failed: Fault | None = None
 
     def feed(self, data: bytes) -> bytes:
-        return self.write(self._reader.feed(data))
+        out = self.write(self._reader.feed(data))
+        self.failed = getattr(self._reader, "failed", None)  # what came before a fault in the same bytes is the caller's
+        return out
 
     def close(self) -> bytes:
         out = self.write(self._reader.close())
@@ -134,4 +155,8 @@ class Translation:
         for delta in deltas:
             if isinstance(delta, Used):
                 self._usage = delta.usage
+        if deltas and isinstance(began := deltas[0], Began) and not (began.id and began.created):
+            call = self._call
+            named = msgspec.structs.replace(began, id=began.id or call.id, created=began.created or int(call.at_s))
+            deltas = [named, *deltas[1:]]
         return self._writer.feed(deltas)

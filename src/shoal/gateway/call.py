@@ -19,10 +19,13 @@ from shoal.net.exchange import Exchange
 if TYPE_CHECKING:
     from shoal.gateway.contest import Contest
     from shoal.gateway.held import Held
+    from shoal.gateway.keeping import Keeping
     from shoal.gateway.world import World
 
 _ID_BYTES = 10
 _randomness = b""
+# what the gateway itself sees to, whatever an upstream makes of it
+_OURS = frozenset({"stream_options", "store", "metadata", "models", "provider", "session_id", "stream"})
 _NOTHING: Mapping[str, str] = {}
 
 
@@ -54,7 +57,7 @@ class Call:
     strict = False  # no parameter may be left out
     free = False  # the answer comes from the cache
     more_headers = b""  # header lines besides the receipt's
-    history: Conversation | None = None  # an earlier exchange that this request goes on with
+    keeping: "Keeping | None" = None  # what is kept of the answer, besides the bill
     keeps = True  # False: nothing of this request is kept but the bill
     _conversation: Conversation | None = None
     _tokens: int | None = None
@@ -85,7 +88,7 @@ class Call:
 
     def drop(self, names: tuple[str, ...]) -> None:
         """Remember parameters that an upstream could not use. Errors: Fault unsupported_parameter where the caller requires them all."""
-        names = tuple(name for name in names if name and name not in self.dropped)
+        names = tuple(name for name in names if name and name not in self.dropped and name not in _OURS)
         if names and self.strict:
             raise Fault(
                 "unsupported_parameter", f"This model cannot use {names[0]!r}, and provider.require_parameters is set.", param=names[0]

@@ -99,7 +99,7 @@ class Continued(Translation):
     """A stream that goes on with another: its own beginning is passed over, and what it says is remembered for the next."""
 
     def __init__(self, way: Translated, writer: AnswerWriter, settle: Settlement) -> None:
-        super().__init__(way.reader(), writer, settle)
+        super().__init__(way.call, way.reader(), writer, settle)
         self.heard: list[Delta] = []
 
     def write(self, deltas: Sequence[Delta]) -> bytes:

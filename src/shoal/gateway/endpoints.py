@@ -9,6 +9,7 @@ import msgspec
 from shoal.core.chat import (
     ChatFields,
     CompletionFields,
+    CountFields,
     EmbeddingFields,
     GenerateFields,
     MessagesFields,
@@ -20,6 +21,7 @@ from shoal.core.chat import (
 from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.wire import dialects
+from shoal.wire.gemini import counting as gemini_counting
 
 Shape = Callable[[Fault, bytes], bytes]
 
@@ -47,6 +49,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def converse(self, request: Request) -> Conversation:
         """The whole request in the nouns that all dialects share. Errors: Fault naming the parameter."""
+        if self.counts and self.dialect == "gemini":  # the request to be counted may stand inside of the request
+            return gemini_counting.read(request.body, request.model)
         return dialects.CALLERS[self.dialect].read(request)
 
     def error(self, fault: Fault, receipt: bytes = b"null") -> bytes:
@@ -82,7 +86,7 @@ _GENERATE_ARRAY = _endpoint("generate", "chat", dialects.ARRAYS, GenerateFields)
 _VERBS: dict[bytes, tuple[Endpoint, bool]] = {
     b"generateContent": (_GENERATE, False),
     b"streamGenerateContent": (_GENERATE, True),
-    b"countTokens": (_endpoint("generate", "chat", "gemini", GenerateFields, counts=True), False),
+    b"countTokens": (_endpoint("count", "chat", "gemini", CountFields, counts=True), False),
 }
 
 

@@ -37,7 +37,7 @@ async def keep(call: Call, attempt: Attempt, way: Bridge, response: Response) ->
     call.held = (*call.held, Held(attempt, way, body, said))
 
 
-def give(call: Call) -> None:
+async def give(call: Call) -> None:
     """Give the caller the answer that was kept last. Errors: Fault."""
     last = call.held[-1]
     for attempt in call.attempts:
@@ -45,6 +45,6 @@ def give(call: Call) -> None:
             attempt.error = "escalated"
     last.attempt.error = None
     if call.request.stream:
-        answer.replay(call, last.attempt, last.way, last.body)
+        await answer.replay(call, last.attempt, last.way, last.body)
     else:
-        answer.give(call, last.attempt, last.way, (last.body,))
+        await answer.give(call, last.attempt, last.way, (last.body,))

@@ -43,8 +43,6 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
-NOT_KEPT = msgspec.Raw(b'{"retention":"none"}')
-"""What the ledger keeps instead of the receipt of a request of which nothing is to be kept."""
 _NULL = msgspec.Raw(b"null")
 _UNPRICED = ("the price of this model is unknown",)
 

@@ -1,4 +1,4 @@
-"""THE SENTENCE: read the request, find who can answer, plan whom to ask, attempt until one answers, settle what it cost.
+"""THE SENTENCE: read the request, look for a kept answer, plan whom to ask, attempt until one answers, settle what it cost.
 
 Everything that happens to a request is called from here or lies below something called from here.
 """
@@ -7,9 +7,10 @@ import asyncio
 import logging
 
 from shoal.core.errors import Fault
-from shoal.gateway import planning
+from shoal.gateway import keeping, planning
 from shoal.gateway.attempts import attempt
 from shoal.gateway.call import Call
+from shoal.gateway.counting import count
 from shoal.gateway.endpoints import Place
 from shoal.gateway.settle import settle_failure
 
@@ -20,8 +21,12 @@ async def serve(call: Call, place: Place) -> None:
     """Answer one authenticated request, exactly once, and settle it, exactly once."""
     try:
         call.take(call.endpoint.read(call.exchange.body, place.named, place.streamed))
-        plan = planning.plan(call)
-        await attempt(call, plan)
+        if place.endpoint.counts:
+            await count(call)
+        elif (hit := await keeping.prepare(call)) is not None:
+            await keeping.give(call, hit)
+        else:
+            await attempt(call, planning.plan(call))
     except Fault as fault:
         settle_failure(call, fault)
     except asyncio.CancelledError:

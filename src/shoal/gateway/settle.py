@@ -10,9 +10,11 @@ from shoal.core.money import usd_text
 from shoal.core.usage import Usage, charge
 from shoal.gateway import receipt
 from shoal.gateway.call import Call
+from shoal.gateway.retention import withhold
 from shoal.net.exchange import JSON, fault_headers
 
 _NO_USAGE = Usage()
+_FREE = Usage(input=0, output=0)  # nothing was used for this answer
 
 
 class Settlement:
@@ -36,7 +38,7 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     """
     now = time.perf_counter()
     attempt, deployment = call.attempt, call.deployment
-    usage = usage or _NO_USAGE
+    usage = _FREE if call.free else usage or _NO_USAGE
     if attempt is not None and attempt.error is None:
         attempt.duration_s = now - attempt.started_at
         attempt.usage = usage
@@ -70,8 +72,10 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
         None if first is None else int((first - started) * 1e6),
         int((now - started) * 1e6),
         error,
-        msgspec.Raw(written) if call.keeps else receipt.NOT_KEPT,
+        msgspec.Raw(written),
     )
+    if not call.keeps:
+        entry = withhold(entry)
     call.settled = True
     call.world.ledger.append(entry)
     call.world.tally.count(entry)

@@ -1,6 +1,6 @@
 """What the path needs of the world, in one struct that the wiring fills."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -8,10 +8,12 @@ import msgspec
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Catalogue, Ledger
+from shoal.gateway.cache import AnswerCache
 from shoal.gateway.health import HealthBook, HedgeBudget
 from shoal.net.upstream import Response
 from shoal.routing.routes import Route
 from shoal.telemetry.tally import Tally
+from shoal.tokens.counter import Counter
 
 
 class Upstreams(Protocol):
@@ -19,6 +21,19 @@ class Upstreams(Protocol):
 
     async def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
         """Send a call and wait for the head of the answer. Errors: Fault."""
+
+
+class Responses(Protocol):
+    """Responses that can be continued and read again (storage.responses)."""
+
+    async def save(self, key_id: str, response: bytes, items: Sequence[msgspec.Raw], previous_id: str | None = None) -> bool:
+        """Keep a response, with the items of its request."""
+
+    async def chain(self, response_id: str, key_id: str) -> list[msgspec.Raw]:
+        """The items of a conversation up to and with a response. Errors: Fault."""
+
+    async def items(self, ids: Sequence[str], key_id: str) -> dict[str, msgspec.Raw]:
+        """Output items by their ids. Errors: Fault."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -33,3 +48,6 @@ class World(msgspec.Struct, frozen=True):
     estimate: Callable[[bytes], int]
     routes: Mapping[str, Route] = {}
     providers: Collection[str] | None = None
+    cache: AnswerCache = msgspec.field(default_factory=AnswerCache)
+    counter: Counter = msgspec.field(default_factory=Counter)
+    responses: Responses | None = None

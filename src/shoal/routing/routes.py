@@ -41,6 +41,7 @@ POLICIES: Mapping[str, type[Any]] = {
 }
 DEFAULT = Balanced()
 PREFIX = "route/"
+_LONGEST_CACHE_S = 86_400
 _AT = " - at `$"
 
 
@@ -59,6 +60,8 @@ class Route(msgspec.Struct, frozen=True):
     name: str
     models: tuple[str, ...]
     policy: Strategy = DEFAULT
+    cache_s: int | None = None
+    """How long its answers are kept for the same question, in seconds; None: only where a request asks for that."""
 
 
 def build_routes(tables: Mapping[str, Any]) -> dict[str, Route]:
@@ -77,6 +80,9 @@ def build_route(name: str, table: Any) -> Route:
     kind = _kind(fields.get("policy", "balanced"), keys)
     listed = fields.get("models", []) if "models" in kind.__struct_fields__ else fields.pop("models", [])
     models = _names(listed, [*keys, "models"])
+    cache_s = fields.pop("cache_s", None)
+    if cache_s is not None and (type(cache_s) is not int or not 1 <= cache_s <= _LONGEST_CACHE_S):
+        raise BadRoute([*keys, "cache_s"], f"must be a number of seconds from 1 to {_LONGEST_CACHE_S}")
     try:
         policy = _build(Strategy, {"policy": "balanced", **fields})
     except ValueError as error:
@@ -89,7 +95,7 @@ def build_route(name: str, table: Any) -> Route:
     for number, one in enumerate(names):
         if one.startswith(PREFIX) or one == name:
             raise BadRoute([*keys, "models", str(number)], f"{one!r} is a route; a route names models only")
-    return Route(name, names, policy)
+    return Route(name, names, policy, cache_s)
 
 
 def find_route(routes: Mapping[str, Route], model: str) -> Route | None:

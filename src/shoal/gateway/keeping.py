@@ -1,0 +1,157 @@
+"""What is kept of a request and its answer: an entry of the cache, a response that can be continued, or nothing but the bill.
+
+Nothing is kept before the answer is settled. What can be continued is in the store before the caller has the last byte, so that the next
+request finds it wherever it arrives.
+"""
+
+import time
+
+import msgspec
+
+from shoal.core.answer import fold, split
+from shoal.core.attempt import Attempt
+from shoal.core.usage import Usage
+from shoal.gateway import answer, cache, receipt, retention
+from shoal.gateway.bridge import Translated, choose
+from shoal.gateway.call import Call
+from shoal.gateway.settle import Settlement
+from shoal.routing.routes import find_route
+from shoal.wire import sse
+from shoal.wire.openai_responses import envelope, history
+
+_ENDS = (b'"response.completed"', b'"response.incomplete"')
+
+
+class _Event(msgspec.Struct):
+    response: msgspec.Raw = msgspec.Raw(b"")
+
+
+_event = msgspec.json.Decoder(_Event)
+
+
+class Keeping:
+    """What is to be kept of one answer, while it passes."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.key: bytes | None = None
+        self.ttl_s = 0
+        self.items: list[msgspec.Raw] | None = None  # the input items of a response that is to be stored
+        self.previous: str | None = None
+        self._recording = cache.Recording()
+        self._end = b""
+
+    def pass_by(self, data: bytes, out: bytes) -> None:
+        """A piece of a stream: from the upstream, and what the caller gets of it."""
+        if self.key is not None:
+            self._recording.feed(data)
+        if self.items is not None and any(mark in out for mark in _ENDS):
+            self._end = out
+
+    async def finish_stream(self, attempt: Attempt, last: bytes) -> None:
+        """The stream has ended well; `last` is what ends it for the caller."""
+        body = self._recording.body()
+        if body is not None:
+            self._put(attempt, body, stream=True)
+        if self.items is not None:
+            await self._store(_last_response(last if any(mark in last for mark in _ENDS) else self._end))
+
+    async def finish(self, attempt: Attempt, bodies: tuple[bytes, ...], out: bytes) -> None:
+        """A whole answer is settled; `out` is what the caller gets."""
+        if len(bodies) == 1:
+            self._put(attempt, bodies[0], stream=False)
+        if self.items is not None:
+            await self._store(out)
+
+    def _put(self, attempt: Attempt, body: bytes, stream: bool) -> None:
+        if self.key is not None and len(self._call.attempts) == 1:  # an answer of two upstreams is nobody's own
+            stored = cache.Stored(body, stream, attempt.deployment, attempt.usage or Usage())
+            self._call.world.cache.put(self.key, stored, self.ttl_s, time.monotonic())
+
+    async def _store(self, response: bytes) -> None:
+        responses = self._call.world.responses
+        if response and self.items is not None and responses is not None:
+            await responses.save(self._call.principal.key_id, response, self.items, self.previous)
+
+
+def _last_response(events: bytes) -> bytes:
+    for event in reversed(sse.Splitter().split(events)):
+        data = sse.data_of(event)
+        if data is not None and any(mark in data for mark in _ENDS):
+            return bytes(_event.decode(data).response)
+    return b""
+
+
+async def prepare(call: Call) -> cache.Hit | None:
+    """Find out what is to be kept, fill in what was kept before, and look for an answer that is there already. Errors: Fault."""
+    headers = call.exchange.headers
+    if retention.HEADER in headers and retention.wish(headers):
+        call.keeps = False
+    if call.endpoint.name == "responses":
+        await _continue(call)
+    route = find_route(call.world.routes, call.request.model) if call.world.routes else None
+    if cache.HEADER not in headers and (route is None or route.cache_s is None):
+        return None
+    wish = cache.wish(headers, None if route is None else route.cache_s)
+    if wish is None or not call.keeps:
+        return None
+    return _look_up(call, wish)
+
+
+async def _continue(call: Call) -> None:
+    """The items of earlier turns become the request's own input."""
+    responses, request = call.world.responses, envelope.read(call.request.body)
+    if responses is None:
+        return
+    key_id = call.principal.key_id
+    earlier = await responses.chain(request.previous, key_id) if request.previous else []
+    named = history.references(request)
+    found = await responses.items(named, key_id) if named else {}
+    if request.store and call.keeps:
+        call.keeping = keeping = Keeping(call)
+        keeping.items, keeping.previous = history.input_items(request), request.previous
+    if earlier or named:
+        call.take(call.endpoint.read(history.extend(request, earlier, found).body, None, None))
+
+
+def _look_up(call: Call, wish: cache.Wish) -> cache.Hit | None:
+    request, endpoint = call.request, call.endpoint
+    key = cache.cache_key(
+        call.principal.key_id, endpoint.name, endpoint.dialect, request.body, model=request.named or "", headers=call.exchange.headers
+    )
+    hit = call.world.cache.look_up(key, time.monotonic())
+    call.more_headers = cache.describe(hit)
+    if hit is None:
+        keeping = call.keeping or Keeping(call)
+        keeping.key, keeping.ttl_s = key, wish.ttl_s
+        call.keeping = keeping
+    return hit
+
+
+async def give(call: Call, hit: cache.Hit) -> None:
+    """Answer from the cache, in the form that is asked for. Errors: Fault."""
+    stored = hit.stored
+    call.free = True
+    attempt = Attempt(stored.deployment, call.started_at)
+    way = choose(call, stored.deployment)
+    if stored.stream == call.request.stream:
+        if stored.stream:
+            await answer.replay(call, attempt, way, stored.body)
+        else:
+            await answer.give(call, attempt, way, (stored.body,))
+        return
+    call.attempt = attempt
+    call.first_byte_at = time.perf_counter()
+    both = Translated(call, stored.deployment.dialect)
+    reader = both.reader()
+    said = fold([*reader.feed(stored.body), *reader.close()]) if stored.stream else both.read(stored.body)
+    settlement = Settlement(call)
+    if call.request.stream:
+        writer = both.writer()
+        out = writer.feed(list(split(said)))
+        out += writer.close(*settlement(said.usage))
+        call.exchange.start(200, answer.stream_lines(call) + receipt.header_lines(call, None))
+        call.exchange.end(out)
+    else:
+        body = both.write(said, *settlement(said.usage))
+        call.exchange.answer(200, answer.JSON + receipt.header_lines(call, settlement.cost), body)
