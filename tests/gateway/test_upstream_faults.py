@@ -340,7 +340,7 @@ def test_who_cannot_be_reached_is_a_typed_error(shoal: Installation, provider: s
 
 def test_a_key_that_is_not_set_is_named(shoal: Installation) -> None:
     answer = ask(shoal, "keyless/x")
-    assert (answer.status, answer.error["code"]) == (502, "upstream_auth")
+    assert (answer.status, answer.error["code"]) == (400, "provider_not_configured")
     assert "SHOAL_TEST_KEY_THAT_IS_NOT_SET" in answer.error["message"]
 
 

@@ -11,7 +11,6 @@ from shoal.settings import BadSettings, Settings
 from shoal.supervisor import Child, Supervisor, bind
 
 _SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
-DIALECTS = ("openai_chat",)
 
 
 def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[[str], None]) -> int:
@@ -42,23 +41,21 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
 def check(settings: Settings) -> None:
     """What can be known to be wrong before anything starts. Errors: BadSettings naming the key."""
     from shoal.net.target import parse_target
+    from shoal.providers.configured import priced_like
     from shoal.providers.prices import look_up
+    from shoal.providers.registry import load
 
-    for name, provider in settings.providers.items():
-        if provider.dialect not in DIALECTS:
-            raise BadSettings(f"providers.{name}.dialect: {provider.dialect!r} is not known; use one of {', '.join(DIALECTS)}")
+    for name, provider in load(settings.providers, os.environ).items():
         try:
-            parse_target(provider.base_url)
+            if provider.missing is None:
+                parse_target(provider.base_url)
         except ValueError as error:
             raise BadSettings(f"providers.{name}.base_url: {error}") from None
-    listed = look_up(sorted({one.price_like for model in settings.models.values() for one in model.deployments if one.price_like}))
+    listed = look_up(priced_like(settings.models))
     for name, model in settings.models.items():
         for number, deployment in enumerate(model.deployments):
-            key = f'models."{name}".deployments[{number}]'
-            if deployment.price is not None and deployment.price_like is not None:
-                raise BadSettings(f"{key} sets both price and price_like; keep one")
             if deployment.price_like is not None and isinstance(reason := listed[deployment.price_like], str):
-                raise BadSettings(f"{key}.price_like: {reason}")
+                raise BadSettings(f'models."{name}".deployments[{number}].price_like: {reason}')
 
 
 def _worker(number: int, config: Path | None, listener: int, socket: Path | None, metrics: Path) -> Child:

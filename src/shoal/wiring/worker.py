@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,8 +16,6 @@ import uvloop
 
 from shoal.core.errors import Fault
 from shoal.core.identity import KeyRecord
-from shoal.core.models import Deployment
-from shoal.core.money import Price, pico_per_token
 from shoal.gateway.auth import Keyring, KeySource, Knocks
 from shoal.gateway.door import Door
 from shoal.gateway.serve import Gateway
@@ -27,12 +25,16 @@ from shoal.net.limits import Limits
 from shoal.net.parent import follow_parent, tell_ready
 from shoal.net.target import parse_target
 from shoal.net.upstream import Timeouts
+from shoal.providers import registry
 from shoal.providers.catalogue import Catalogue
 from shoal.providers.channel import Channel, Channels
+from shoal.providers.configured import priced_like
 from shoal.providers.discovery import Discovery
 from shoal.providers.minnow import PROVIDER, Minnow
-from shoal.providers.prices import look_up
-from shoal.settings import DeploymentSettings, ProviderSettings, Settings, home, load
+from shoal.providers.offers import Offers
+from shoal.providers.prices import PriceList, ask
+from shoal.providers.registry import Provider
+from shoal.settings import Settings, home, load
 from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
 from shoal.storage.store import Store, open_store
@@ -55,15 +57,20 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         await keyring.refresh()
         journal = Journal(home() / "journal", f"w{number}")
         folder = store.fold(home() / "journal", journal)
-        channels = {name: _channel(provider) for name, provider in settings.providers.items()}
+        providers = registry.load(settings.providers, os.environ)
+        channels = {name: _channel(provider) for name, provider in providers.items() if provider.missing is None}
         minnow = _minnow(settings, mini_socket)
         if minnow is not None:
             await minnow.refresh()
         everyone = dict(channels) | ({PROVIDER: minnow.channel} if minnow else {})
         stack.callback(Channels(everyone).close)
-        discovery = Discovery({name: channels[name] for name, provider in settings.providers.items() if provider.discover})
+        asked = {name: provider for name, provider in providers.items() if provider.discover}
+        paths = {name: provider.paths["models"] for name, provider in asked.items() if "models" in provider.paths}
+        discovery = Discovery({name: channels[name] for name in asked}, paths)
         local_names = (*LOCAL_MODELS, settings.mini.model) if minnow else ()
-        catalogue = Catalogue(_configured(settings), tuple(channels), discovery, minnow, local_names)
+        known = ask([providers[name].row.prices or "" for name in channels if providers[name].row.prices], priced_like(settings.models))
+        offers = Offers(providers, {name: PriceList(models) for name, models in known.lists.items()}, discovery, time.time)
+        catalogue = Catalogue(settings.models, known.prices, offers, minnow, local_names, int(time.time()))
         tally = Tally()
         metrics = Metrics(tally)
         standing = Standing()
@@ -154,38 +161,10 @@ def _minnow(settings: Settings, mini_socket: str | None) -> Minnow | None:
     return Minnow(channel, settings.mini.usd_per_hour)
 
 
-def _channel(provider: ProviderSettings) -> Channel:
-    key = os.environ.get(provider.api_key_env, "") if provider.api_key_env else provider.api_key
-    missing = provider.api_key_env if provider.api_key_env and not key else None
+def _channel(provider: Provider) -> Channel:
     limits = provider.timeouts
     timeouts = Timeouts(limits.connect_s, limits.first_byte_s, limits.idle_s, limits.total_s)
-    return Channel(parse_target(provider.base_url), key, timeouts, provider.max_connections, missing)
-
-
-def _configured(settings: Settings) -> dict[str, list[Deployment]]:
-    listed = look_up(sorted({one.price_like for model in settings.models.values() for one in model.deployments if one.price_like}))
-    return {
-        name: [_deployment(name, one, number, listed) for number, one in enumerate(model.deployments)]
-        for name, model in settings.models.items()
-    }
-
-
-def _deployment(name: str, one: DeploymentSettings, number: int, listed: Mapping[str, Price | str]) -> Deployment:
-    upstream_model = one.model or name
-    return Deployment(f"{name}#{number}", name, one.provider, upstream_model, _price(one, listed), one.weight)
-
-
-def _price(one: DeploymentSettings, listed: Mapping[str, Price | str]) -> Price | None:
-    if one.price is not None:
-        read, written = one.price.cache_read, one.price.cache_write
-        return Price(
-            input_pico=pico_per_token(one.price.input),
-            output_pico=pico_per_token(one.price.output),
-            cache_read_pico=None if read is None else pico_per_token(read),
-            cache_write_pico=None if written is None else pico_per_token(written),
-        )
-    found = listed.get(one.price_like or "")
-    return found if isinstance(found, Price) else None
+    return Channel(parse_target(provider.base_url), provider.keys[0] if provider.keys else None, timeouts, provider.max_connections)
 
 
 def _limits(settings: Settings) -> Limits:
