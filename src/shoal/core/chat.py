@@ -130,7 +130,7 @@ class Request(msgspec.Struct, frozen=True):
     @property
     def model(self) -> str:
         """The model's name as the caller wrote it."""
-        return self.named or self.fields.model  # type: ignore[no-any-return]
+        return self.named or self.fields.model
 
     @property
     def stream(self) -> bool:

@@ -136,6 +136,8 @@ class Translation:
         self._writer = writer
         self._settle = settle
         self._usage: Usage | None = None
+        self._before: list[Delta] = []  # what was said before there was anything to show: somebody else may still answer
+        self._shows = False
         self.done = False
         self.failed: Fault | None = None
 
@@ -145,7 +147,9 @@ class Translation:
         return out
 
     def close(self) -> bytes:
-        out = self.write(self._reader.close())
+        deltas = self._reader.close()
+        self._shows = True
+        out = self.write(deltas)
         end = self._writer.close(*self._settle(self._usage))
         self.done = True
         return out + end
@@ -155,6 +159,13 @@ class Translation:
         for delta in deltas:
             if isinstance(delta, Used):
                 self._usage = delta.usage
+            elif not isinstance(delta, Began):
+                self._shows = True
+        if not self._shows:
+            self._before += deltas
+            return b""
+        if self._before:
+            deltas, self._before = [*self._before, *deltas], []
         if deltas and isinstance(began := deltas[0], Began) and not (began.id and began.created):
             call = self._call
             named = msgspec.structs.replace(began, id=began.id or call.id, created=began.created or int(call.at_s))

@@ -3,7 +3,10 @@
 A stranger is turned away on the headers alone, before any of the body is read. Endpoints are data: a path, a method, and what to do.
 """
 
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.identity import Principal
@@ -17,7 +20,21 @@ from shoal.gateway.world import World
 from shoal.net.exchange import Exchange
 
 OPEN = {b"/healthz": pages.healthz, b"/readyz": pages.readyz, b"/metrics": pages.metrics}
-_MODELS, _RECEIPTS = b"/v1/models", b"/v1/receipts"
+
+
+class Page(msgspec.Struct, frozen=True):
+    """An endpoint that shows something: its methods, whether a name must follow its path, and what shows it."""
+
+    methods: tuple[bytes, ...]
+    named: bool
+    show: Callable[[Exchange, pages.Status, str, Principal], Awaitable[None]]
+
+
+PAGES = {
+    b"/v1/models": Page((b"GET",), False, pages.models),
+    b"/v1/receipts": Page((b"GET",), True, pages.receipts),
+    b"/v1/responses": Page((b"GET", b"DELETE"), True, pages.responses),
+}
 _JSON_TYPES = (b"application/json", b"text/json")
 
 
@@ -68,12 +85,7 @@ class Door:
             await serve(Call(exchange, place.endpoint, principal, self._world), place)
             return
         page, name = _find_page(exchange)
-        if page == _RECEIPTS:
-            await pages.receipt(exchange, self._status, name, principal)
-        elif name:
-            await pages.model(exchange, self._status, name)
-        else:
-            await pages.models(exchange, self._status, principal)
+        await page.show(exchange, self._status, name, principal)
 
     def _authenticate(self, exchange: Exchange) -> None:
         secret = presented(exchange.headers)
@@ -101,11 +113,11 @@ def _wrong_key() -> Fault:
     return Fault("invalid_api_key", "The API key is not valid: unknown, or revoked. `shoal keys list` shows the keys of this installation.")
 
 
-def _require_method(exchange: Exchange, method: bytes) -> None:
-    if exchange.method == method or (method == b"GET" and exchange.method == b"HEAD"):
+def _require_method(exchange: Exchange, *methods: bytes) -> None:
+    if exchange.method in methods or (b"GET" in methods and exchange.method == b"HEAD"):
         return
-    used, path = exchange.method.decode("latin-1"), _shown(exchange.path)
-    raise Fault("method_not_allowed", f"{used} is not possible on {path}; use {method.decode()}.", param=method.decode())
+    used, path, allowed = exchange.method.decode("latin-1"), _shown(exchange.path), b", ".join(methods).decode()
+    raise Fault("method_not_allowed", f"{used} is not possible on {path}; use {allowed}.", param=allowed)
 
 
 def _require_json(exchange: Exchange) -> None:
@@ -119,14 +131,14 @@ def _require_json(exchange: Exchange) -> None:
         raise Fault("unsupported_media_type", "Compressed request bodies are not supported; send the JSON as it is.")
 
 
-def _find_page(exchange: Exchange) -> tuple[bytes, str]:
+def _find_page(exchange: Exchange) -> tuple[Page, str]:
     """The page and the name behind it. Errors: Fault unknown_url, method_not_allowed."""
     path = exchange.path.removeprefix(b"/openai")
-    for page in (_MODELS, _RECEIPTS):
-        if path == page or path.startswith(page + b"/"):
-            name = unquote_to_bytes(path[len(page) + 1 :]).decode("utf-8", "replace")
-            if page == _MODELS or name:
-                _require_method(exchange, b"GET")
+    for start, page in PAGES.items():
+        if path == start or path.startswith(start + b"/"):
+            name = unquote_to_bytes(path[len(start) + 1 :]).decode("utf-8", "replace")
+            if name or not page.named:
+                _require_method(exchange, *page.methods)
                 return page, name
     method = exchange.method.decode("latin-1")
     raise Fault("unknown_url", f"Unknown request URL: {method} {_shown(exchange.path)}. Endpoints begin with /v1 or /openai/v1.")

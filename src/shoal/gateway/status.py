@@ -1,13 +1,16 @@
 """The endpoints that answer from memory or with one look into the store: health, metrics, models, receipts."""
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.identity import Principal
 from shoal.net.exchange import JSON, Exchange
+from shoal.wire.openai_responses import history
 
 _RECEIPT_ID = re.compile(r"req_[0-9a-f]{32}")
 
@@ -18,22 +21,42 @@ class Standing(msgspec.Struct):
     draining: bool = False
 
 
+class Cards(Protocol):
+    """The models within reach, as callers see them."""
+
+    def cards(self) -> Sequence[Any]:
+        """All of them."""
+
+    def card(self, model: str) -> Any:
+        """One of them. Errors: Fault model_not_found."""
+
+
+class Stored(Protocol):
+    """A stored response."""
+
+    response: bytes
+    input: list[msgspec.Raw]
+
+
+class Responses(Protocol):
+    """Stored responses; a key sees its own only."""
+
+    async def find(self, response_id: str, key_id: str) -> Any:
+        """One of them (Stored), or None."""
+
+    async def delete(self, response_id: str, key_id: str) -> bool:
+        """Delete one; False when there is none such."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """What the endpoints tell. `waits_for` says what readiness lacks, or None; `find_receipt` takes the ids of a request and a key."""
 
     standing: Standing
     waits_for: Callable[[], str | None]
     metrics: Callable[[], bytes]
-    listing: Callable[[], Iterator[tuple[str, str]]]
+    models: Cards
     find_receipt: Callable[[str, str], Awaitable[bytes | None]]
-    started_s: int
-
-
-class _Model(msgspec.Struct, frozen=True):
-    id: str
-    created: int
-    owned_by: str
-    object: str = "model"
+    responses: Responses
 
 
 async def healthz(exchange: Exchange, status: Status) -> None:
@@ -55,26 +78,38 @@ async def metrics(exchange: Exchange, status: Status) -> None:
     exchange.answer(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], status.metrics())
 
 
-async def models(exchange: Exchange, status: Status, principal: Principal) -> None:
-    """`GET /v1/models`, OpenAI's shape."""
-    data = [_Model(name, status.started_s, provider) for name, provider in status.listing()]
-    exchange.answer(200, [JSON], msgspec.json.encode({"object": "list", "data": data}))
+async def models(exchange: Exchange, status: Status, name: str, principal: Principal) -> None:
+    """`GET /v1/models` and `/v1/models/{id}`: OpenAI's shape, with prices, lengths and abilities. Errors: Fault model_not_found."""
+    body = _show(status.models.card(name)) if name else {"object": "list", "data": [_show(card) for card in status.models.cards()]}
+    exchange.answer(200, [JSON], msgspec.json.encode(body))
 
 
-async def model(exchange: Exchange, status: Status, name: str) -> None:
-    """`GET /v1/models/{id}`. Errors: Fault model_not_found."""
-    for known, provider in status.listing():
-        if known == name:
-            exchange.answer(200, [JSON], msgspec.json.encode(_Model(name, status.started_s, provider)))
-            return
-    raise Fault(
-        "model_not_found", f"The model {name[:100]!r} does not exist here; GET /v1/models lists what can be reached.", param="model"
-    )
+def _show(card: Any) -> dict[str, Any]:
+    return {"object": "model", **msgspec.to_builtins(card)}
 
 
-async def receipt(exchange: Exchange, status: Status, request_id: str, principal: Principal) -> None:
+async def receipts(exchange: Exchange, status: Status, request_id: str, principal: Principal) -> None:
     """`GET /v1/receipts/{request_id}`: a caller's own receipts only. Errors: Fault not_found."""
     found = await status.find_receipt(request_id, principal.key_id) if _RECEIPT_ID.fullmatch(request_id) else None
     if found is None:
         raise Fault("not_found", "No request of this key has that id; ids are in the header x-request-id of every answer.")
     exchange.answer(200, [JSON], found)
+
+
+async def responses(exchange: Exchange, status: Status, name: str, principal: Principal) -> None:
+    """`GET` and `DELETE /v1/responses/{id}`, `GET /v1/responses/{id}/input_items`. Errors: Fault not_found."""
+    response_id, _, what = name.partition("/")
+    if exchange.method == b"DELETE" and not what:
+        if not await status.responses.delete(response_id, principal.key_id):
+            raise history.not_found(response_id)
+        exchange.answer(200, [JSON], history.deleted(response_id))
+        return
+    found: Stored | None = await status.responses.find(response_id, principal.key_id)
+    if found is None or what not in ("", "input_items"):
+        raise history.not_found(response_id)
+    exchange.answer(200, [JSON], _page(found, response_id, exchange.query) if what else found.response)
+
+
+def _page(found: Stored, response_id: str, query: bytes) -> bytes:
+    asked = {name: values[-1] for name, values in parse_qs(query.decode("latin-1")).items()}
+    return history.page(found.input, response_id, limit=asked.get("limit"), order=asked.get("order"), after=asked.get("after"))

@@ -1,78 +1,227 @@
-"""Which deployments a model's name stands for.
+"""Which deployments a model's name stands for, and the list of all of them.
 
-In this order: a name of the configuration, a model of the local process, `provider/model` exactly, and a bare name that some upstream
-says it serves. A name that is none of these is answered with the nearest ones.
+In this order: a name of the configuration, a model of the local process, `provider/model` exactly, and a bare name at every provider
+within reach that serves it. A name that is none of these is answered with the variable that is not set, or with the nearest names.
 """
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from shoal.core.errors import Fault
-from shoal.core.models import Deployment
-from shoal.providers.discovery import Discovery
+from shoal.core.models import Capabilities, Deployment
+from shoal.core.money import Price, Tier
+from shoal.providers.configured import make_deployment
 from shoal.providers.minnow import PROVIDER, Minnow
+from shoal.providers.offers import Offers
+from shoal.providers.options import ModelSettings
+
+_SHOWN_MAX = 100
+_REMEMBERED_MAX = 10_000
+_NEAR = 24
+
+
+class Pricing(msgspec.Struct, frozen=True, omit_defaults=True):
+    """USD a token, as texts, so that no reader rounds them; in OpenRouter's words. None is not known."""
+
+    prompt: str | None = None
+    completion: str | None = None
+    input_cache_read: str | None = None
+    input_cache_write: str | None = None
+    input_cache_write_1h: str | None = None
+    above_tokens: int | None = None
+    """Set in `tiers` alone: for requests that read more than this."""
+    tiers: tuple["Pricing", ...] = ()
+
+
+class Architecture(msgspec.Struct, frozen=True):
+    """What goes in and what comes out."""
+
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+
+
+class Card(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One model as `GET /v1/models` shows it: OpenAI's members, and more. The price and the lengths are the first provider's."""
+
+    id: str
+    owned_by: str
+    created: int = msgspec.field(default_factory=int)
+    providers: tuple[str, ...] = ()
+    pricing: Pricing | None = None
+    context_length: int | None = None
+    max_output_tokens: int | None = None
+    capabilities: Capabilities = Capabilities()
+    architecture: Architecture | None = None
+    deprecated: bool = False
 
 
 class Catalogue:
-    """Names and what they stand for, as configured, as discovered, and as the local process has loaded."""
+    """Names and what they stand for, as configured, as known, as discovered, and as the local process has loaded."""
 
     def __init__(
         self,
-        configured: Mapping[str, Sequence[Deployment]],
-        providers: Sequence[str],
-        discovery: Discovery,
-        minnow: Minnow | None,
-        local_names: Sequence[str],
+        models: Mapping[str, ModelSettings],
+        like: Mapping[str, Price | str],
+        offers: Offers,
+        minnow: Minnow | None = None,
+        local_names: Sequence[str] = (),
+        started_s: int = 0,
     ) -> None:
-        self._configured = configured
-        self._providers = frozenset(providers)
-        self._discovery = discovery
+        """`models` are the configuration's, `like` the prices that they name with price_like; `started_s` dates what has no date."""
+        self._models = models
+        self._like = like
+        self._offers = offers
         self._minnow = minnow
         self._local_names = frozenset(local_names)
+        self._started_s = started_s
+        self._beside: Mapping[str, Deployment] = {}
+        self._resolved: dict[str, tuple[Deployment, ...]] = {}
+        self._cards: tuple[Card, ...] = ()
 
     def resolve(self, model: str) -> Sequence[Deployment]:
-        """Deployments that can answer, best first. Errors: Fault model_not_found, or not_ready while the local model loads."""
-        found = self._configured.get(model) or self._local(model)
-        if found:
-            return found
-        provider, slash, name = model.partition("/")
-        if slash and name and provider in self._providers:
-            return (Deployment(id=model, model=model, provider=provider, upstream_model=name),)
-        if slash and provider == PROVIDER and (local := self._local(name)):
-            return local
-        discovered = [_deployment(one, model) for one, models in self._discovery.models.items() if model in models]
-        if discovered:
-            return discovered
-        raise self._unknown(model)
+        """Deployments that can answer, best first. Errors: Fault model_not_found, provider_not_configured, or not_ready."""
+        self._refresh()
+        known = self._resolved.get(model)
+        if known is None:
+            known = self._resolved[model] = self._configured(model) or self._local(model) or self._find(model)
+        return known
 
-    def _local(self, model: str) -> Sequence[Deployment]:
+    def _refresh(self) -> None:
+        beside = self._minnow.deployments if self._minnow else {}
+        if self._offers.refresh() or beside != self._beside or len(self._resolved) > _REMEMBERED_MAX:
+            self._beside, self._resolved, self._cards = beside, {}, ()
+
+    def _configured(self, model: str) -> tuple[Deployment, ...]:
+        """Deployments of the configuration, those of providers without a key left out. Errors: Fault when there are only such."""
+        said = self._models.get(model)
+        if said is None:
+            return ()
+        made = [make_deployment(model, number, one, self._offers, self._like, self._beside) for number, one in enumerate(said.deployments)]
+        usable = tuple(one for one in made if one.local or self._offers.providers[one.provider].missing is None)
+        if not usable:
+            raise self._offers.providers[made[0].provider].fault()
+        return usable
+
+    def _local(self, model: str) -> tuple[Deployment, ...]:
         if self._minnow is None:
             return ()
-        deployment = self._minnow.deployments.get(model)
-        if deployment is not None:
-            return (deployment,)
-        if model in self._local_names and not self._minnow.ready:
+        name = model.removeprefix(f"{PROVIDER}/")
+        if name in self._beside:
+            return (self._beside[name],)
+        if name in self._local_names and not self._minnow.ready:
             raise Fault("not_ready", f"The model '{model}' is still being loaded; try again in a few seconds.", retry_after_s=2)
         return ()
 
+    def _find(self, model: str) -> tuple[Deployment, ...]:
+        name, slash, rest = model.partition("/")
+        provider = self._offers.providers.get(name) if slash and rest else None
+        serving = self._offers.serving(model)
+        if provider is not None and provider.missing is None and (not serving or self._offers.knows(name, rest)):
+            return (self._offers.deployment(name, rest, model),)
+        if serving:
+            return tuple(self._offers.deployment(one, upstream_model, model) for one, upstream_model in serving)
+        if provider is not None:
+            raise provider.fault()
+        home = None if slash else self._offers.home_of(model)
+        if home is not None and home.missing is not None:
+            raise home.fault()
+        raise self._unknown(model)
+
     def _unknown(self, model: str) -> Fault:
-        shown = model if len(model) <= 100 else model[:100] + "..."
-        near = difflib.get_close_matches(model[:200], [name for name, _ in self.listing()], n=3, cutoff=0.4)
+        shown = model if len(model) <= _SHOWN_MAX else model[:_SHOWN_MAX] + "..."
+        near = _nearest(model[: 2 * _SHOWN_MAX], [card.id for card in self.cards()])
         hint = f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
         text = f"The model {shown!r} does not exist or is not configured here.{hint} GET /v1/models lists what can be reached."
         return Fault("model_not_found", text, param="model")
 
     def listing(self) -> Iterator[tuple[str, str]]:
         """Every name that resolves, with the provider it belongs to, each once."""
+        return ((card.id, card.owned_by) for card in self.cards())
+
+    def cards(self) -> Sequence[Card]:
+        """Every model that can be reached, each once: configured, local, then those of the providers."""
+        self._refresh()
+        if not self._cards:
+            own = [_card(name, found, self._started_s) for name in self._models if (found := self._usable(name))]
+            own += [_card(name, (one,), self._started_s) for name, one in self._beside.items() if name not in self._models]
+            known = {card.id for card in own}
+            self._cards = (*own, *(card for card in self._offered() if card.id not in known))
+        return self._cards
+
+    def _usable(self, model: str) -> tuple[Deployment, ...]:
+        try:
+            return self._configured(model)
+        except Fault:
+            return ()
+
+    def card(self, model: str) -> Card:
+        """One model by any name that resolves. Errors: Fault."""
+        return next((card for card in self.cards() if card.id == model), None) or _card(model, self.resolve(model), self._started_s)
+
+    def _offered(self) -> Iterator[Card]:
         seen: set[str] = set()
-        configured = ((name, deployments[0].provider) for name, deployments in self._configured.items())
-        local = ((name, PROVIDER) for name in (self._minnow.deployments if self._minnow else ()))
-        discovered = ((name, provider) for provider, names in self._discovery.models.items() for name in names)
-        for name, provider in (*configured, *local, *discovered):
-            if name not in seen:
-                seen.add(name)
-                yield name, provider
+        for serving in self._offers.common_names():
+            provider, name = min(serving, key=lambda one: (len(one[1]), one[1]))  # the plainest name
+            ordered = {(provider, name): None} | dict.fromkeys(serving)
+            if name in seen:
+                continue
+            seen.add(name)
+            deployments = [self._offers.deployment(one, upstream_model, name) for one, upstream_model in ordered]
+            found = next((one for pair in ordered if (one := self._offers.found(*pair)) and one.created), None)
+            yield _card(name, deployments, (found and found.created) or self._started_s)
 
 
-def _deployment(provider: str, model: str) -> Deployment:
-    return Deployment(id=f"{provider}/{model}", model=model, provider=provider, upstream_model=model)
+def _card(name: str, deployments: Sequence[Deployment], created: int) -> Card:
+    first = deployments[0]
+    can = first.capabilities
+    inputs = ("text", *(kind for kind, known in (("image", can.images), ("file", can.files), ("audio", can.audio)) if known))
+    return Card(
+        id=name,
+        owned_by=first.provider,
+        created=created,
+        providers=tuple(dict.fromkeys(one.provider for one in deployments)),
+        pricing=_pricing(first.price),
+        context_length=first.context_tokens,
+        max_output_tokens=first.max_output_tokens,
+        capabilities=can,
+        architecture=Architecture(inputs, ("embeddings",) if "embed" in name else ("text",)),
+    )
+
+
+def _pricing(price: Price | None) -> Pricing | None:
+    return None if price is None else _rates(price, tiers=tuple(_rates(tier, tier.above_tokens) for tier in price.tiers))
+
+
+def _rates(rates: Price | Tier, above_tokens: int | None = None, tiers: tuple[Pricing, ...] = ()) -> Pricing:
+    return Pricing(
+        prompt=_usd_text(rates.input_pico),
+        completion=_usd_text(rates.output_pico),
+        input_cache_read=_usd_text(rates.cache_read_pico),
+        input_cache_write=_usd_text(rates.cache_write_pico),
+        input_cache_write_1h=_usd_text(rates.cache_write_1h_pico),
+        above_tokens=above_tokens,
+        tiers=tiers,
+    )
+
+
+def _usd_text(pico: int | None) -> str | None:
+    """Pico-USD as plain decimal USD: 2500000 -> '0.0000025'."""
+    if pico is None:
+        return None
+    whole, part = divmod(pico, 10**12)
+    return f"{whole}.{part:012d}".rstrip("0").rstrip(".")
+
+
+def _nearest(name: str, names: Sequence[str]) -> list[str]:
+    """The three names most like a name; a comparison of letter pairs leaves few for the thorough one."""
+    pairs = _pairs(name)
+    likely = sorted(names, key=lambda one: len(pairs ^ _pairs(one)))[:_NEAR]
+    written = {one.lower(): one for one in likely}
+    return [written[one] for one in difflib.get_close_matches(name.lower(), written, n=3, cutoff=0.4)]
+
+
+def _pairs(name: str) -> set[str]:
+    text = name.lower()
+    return {text[place : place + 2] for place in range(len(text) - 1)}

@@ -6,6 +6,7 @@ from shoal.providers.row import Quirks
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_OURS = "stream_options"  # the gateway sets it itself, and gives the caller what was asked for whatever the upstream does
 
 
 def apply_quirks(body: bytes, quirks: Quirks) -> tuple[bytes, tuple[str, ...]]:
@@ -20,6 +21,7 @@ def apply_quirks(body: bytes, quirks: Quirks) -> tuple[bytes, tuple[str, ...]]:
     members = _members.decode(body)
     dropped = tuple(name for name in quirks.drop if members.pop(name, None) is not None)
     changed = bool(dropped)
+    dropped = tuple(name for name in dropped if name != _OURS)
     for old, new in quirks.rename.items():
         if old in members:
             changed = True

@@ -85,9 +85,11 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """One provider. `docs` is the address of the documentation that the row was written from.
 
     `api_key_env` lists the names its key goes by: the first that is set counts; `auth_with_key` is how the key is sent where `auth` is a
-    signature. `local` servers need no key and are asked only when configured. `prices` is the provider's id in genai-prices.
-    `cancel_bills` is what a disconnected caller pays: what was made so far, or the whole answer; `collects_data` and `zero_retention` are
-    what its terms (`terms`) say by default. None is not documented.
+    signature. `local` servers need no key and are asked only when configured. `makes` are globs of the models that it is the home of.
+    `prices` is the provider's id in genai-prices; `listed` are globs of the ids there that it can be taken to serve, `listed_as` how their
+    beginnings are written in its own API, all of it in lower case where `listed_lower`. `cancel_bills` is what a disconnected caller pays:
+    what was made so far, or the whole answer; `collects_data` and `zero_retention` are what its terms (`terms`) say by default. None is
+    not documented.
     """
 
     title: str
@@ -98,6 +100,10 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     auth_with_key: Auth | None = None
     api_key_env: tuple[str, ...] = ()
     local: bool = False
+    makes: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ("*",)
+    listed_as: dict[str, str] = {}
+    listed_lower: bool = False
     values: dict[str, Value] = {}
     endpoints: tuple[Endpoint, ...] = ("chat", "models")
     paths: dict[Endpoint, Path] = {}

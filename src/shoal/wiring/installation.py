@@ -41,17 +41,17 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
 def check(settings: Settings) -> None:
     """What can be known to be wrong before anything starts. Errors: BadSettings naming the key."""
     from shoal.net.target import parse_target
+    from shoal.providers.configured import priced_like
     from shoal.providers.prices import look_up
     from shoal.providers.registry import load
 
     for name, provider in load(settings.providers, os.environ).items():
-        if not provider.configured or provider.missing is not None:
-            continue
         try:
-            parse_target(provider.base_url)
+            if provider.missing is None:
+                parse_target(provider.base_url)
         except ValueError as error:
             raise BadSettings(f"providers.{name}.base_url: {error}") from None
-    listed = look_up(sorted({one.price_like for model in settings.models.values() for one in model.deployments if one.price_like}))
+    listed = look_up(priced_like(settings.models))
     for name, model in settings.models.items():
         for number, deployment in enumerate(model.deployments):
             if deployment.price_like is not None and isinstance(reason := listed[deployment.price_like], str):

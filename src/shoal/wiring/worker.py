@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,8 +16,6 @@ import uvloop
 
 from shoal.core.errors import Fault
 from shoal.core.identity import KeyRecord
-from shoal.core.models import Deployment
-from shoal.core.money import Price, pico_per_token
 from shoal.gateway.auth import Keyring, KeySource, Knocks
 from shoal.gateway.door import Door
 from shoal.gateway.health import HealthBook, HedgeBudget
@@ -26,13 +24,7 @@ from shoal.gateway.world import World
 from shoal.net import host
 from shoal.net.limits import Limits
 from shoal.net.parent import follow_parent, tell_ready
-from shoal.providers import registry
-from shoal.providers.catalogue import Catalogue
-from shoal.providers.channel import Channel, Channels
-from shoal.providers.discovery import Discovery
-from shoal.providers.minnow import PROVIDER, Minnow
-from shoal.providers.options import DeploymentSettings, ProviderSettings, TimeoutSettings
-from shoal.providers.prices import look_up
+from shoal.providers.minnow import Minnow
 from shoal.routing.routes import build_routes
 from shoal.settings import Settings, home, load
 from shoal.storage.journal import Journal
@@ -41,11 +33,14 @@ from shoal.storage.store import Store, open_store
 from shoal.telemetry.log import configure
 from shoal.telemetry.metrics import Metrics
 from shoal.telemetry.tally import Tally
+from shoal.tokens.counter import Counter
+from shoal.tokens.estimate import estimate
+from shoal.wiring.reach import Reach, reach
 
 log = logging.getLogger("shoal")
 
 PUBLISH_S = 1.0
-LOCAL_MODELS = ("minnow", "minnow-embed")
+EXPIRE_S = 3600.0
 
 
 async def work(settings: Settings, listener: socket.socket, number: int, mini_socket: str | None) -> None:
@@ -57,38 +52,28 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         await keyring.refresh()
         journal = Journal(home() / "journal", f"w{number}")
         folder = store.fold(home() / "journal", journal)
-        providers = registry.load(settings.providers, os.environ)
-        channels = {name: Channel(provider) for name, provider in providers.items() if provider.missing is None or provider.configured}
-        minnow = _minnow(settings, mini_socket)
-        if minnow is not None:
-            await minnow.refresh()
-        everyone = dict(channels) | ({PROVIDER: minnow.channel} if minnow else {})
-        stack.callback(Channels(everyone).close)
-        discovery = Discovery({name: channel for name, channel in channels.items() if channel.provider.discover})
-        local_names = (*LOCAL_MODELS, settings.mini.model) if minnow else ()
-        catalogue = Catalogue(_configured(settings), tuple(channels), discovery, minnow, local_names)
-        tally = Tally()
+        within = await reach(settings, mini_socket, {})
+        stack.callback(within.channels.close)
+        tally, standing = Tally(), Standing()
         metrics = Metrics(tally)
-        standing = Standing()
-        world = World(
-            catalogue,
-            Channels(everyone),
-            journal,
-            tally,
-            HealthBook(time.monotonic),
-            HedgeBudget(),
-            lambda body: len(body) // 4,
-            build_routes(settings.routes),
-            tuple(everyone),
-        )
+        world = _world(settings, within, store, journal, tally)
         status = Status(
-            standing, _waits_for(minnow), metrics.text, catalogue.listing, _receipt_finder(store, folder.flush), int(time.time())
+            standing,
+            _waits_for(within.minnow),
+            metrics.text,
+            within.catalogue,
+            _receipt_finder(store, folder.flush),
+            store.responses,
         )
         door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status)
-
-        background = [_keep("keys", keyring.follow), _keep("discovery", discovery.follow), _keep("metrics", lambda: _publish(metrics))]
-        if minnow is not None:
-            background.append(_keep("minnow", minnow.follow))
+        background = [
+            _keep("keys", keyring.follow),
+            _keep("discovery", within.discovery.follow),
+            _keep("metrics", lambda: _publish(metrics)),
+            _keep("stored responses", lambda: _expire(store)),
+        ]
+        if within.minnow is not None:
+            background.append(_keep("minnow", within.minnow.follow))
         tasks = [asyncio.create_task(one) for one in (*background, folder.run())]
         gc.collect()
         gc.freeze()  # what exists now stays: no collection needs to walk it again
@@ -112,6 +97,28 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _world(settings: Settings, within: Reach, store: Store, journal: Journal, tally: Tally) -> World:
+    return World(
+        within.catalogue,
+        within.channels,
+        journal,
+        tally,
+        HealthBook(time.monotonic),
+        HedgeBudget(),
+        estimate,
+        build_routes(settings.routes),
+        within.providers,
+        counter=Counter(home() / "weights"),
+        responses=store.responses,
+    )
+
+
+async def _expire(store: Store) -> None:
+    while True:
+        await store.responses.expire()
+        await asyncio.sleep(EXPIRE_S)
 
 
 async def _keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -158,39 +165,6 @@ def _receipt_finder(store: Store, flush: Callable[..., Awaitable[None]]) -> Call
 
 def _waits_for(minnow: Minnow | None) -> Callable[[], str | None]:
     return lambda: None if minnow is None or minnow.ready else "the local model is being loaded"
-
-
-def _minnow(settings: Settings, mini_socket: str | None) -> Minnow | None:
-    if mini_socket is None:
-        return None
-    where = ProviderSettings(base_url=f"unix:{mini_socket}", timeouts=TimeoutSettings(connect_s=2.0))
-    return Minnow(Channel(registry.load({PROVIDER: where}, {})[PROVIDER]), settings.mini.usd_per_hour)
-
-
-def _configured(settings: Settings) -> dict[str, list[Deployment]]:
-    listed = look_up(sorted({one.price_like for model in settings.models.values() for one in model.deployments if one.price_like}))
-    return {
-        name: [_deployment(name, one, number, listed) for number, one in enumerate(model.deployments)]
-        for name, model in settings.models.items()
-    }
-
-
-def _deployment(name: str, one: DeploymentSettings, number: int, listed: Mapping[str, Price | str]) -> Deployment:
-    upstream_model = one.model or name
-    return Deployment(f"{name}#{number}", name, one.provider, upstream_model, _price(one, listed), one.weight)
-
-
-def _price(one: DeploymentSettings, listed: Mapping[str, Price | str]) -> Price | None:
-    if one.price is not None:
-        read, written = one.price.cache_read, one.price.cache_write
-        return Price(
-            input_pico=pico_per_token(one.price.input),
-            output_pico=pico_per_token(one.price.output),
-            cache_read_pico=None if read is None else pico_per_token(read),
-            cache_write_pico=None if written is None else pico_per_token(written),
-        )
-    found = listed.get(one.price_like or "")
-    return found if isinstance(found, Price) else None
 
 
 def _limits(settings: Settings) -> Limits:

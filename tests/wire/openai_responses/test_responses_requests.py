@@ -359,11 +359,12 @@ def test_what_must_not_be_left_out_is_refused(conversation: Conversation, param:
         ("gpt-4o", None, False),
         ("gpt-5-chat-latest", None, False),
         ("some-deployment", None, False),
-        ("some-deployment", True, True),
+        ("some-deployment", True, False),
+        ("openai/gpt-oss-120b", True, False),
         ("o3", False, False),
     ],
 )
-def test_only_who_thinks_is_asked_for_thoughts(model: str, reasoning: bool | None, asked: bool) -> None:
+def test_only_who_encrypts_thoughts_is_asked_for_them(model: str, reasoning: bool | None, asked: bool) -> None:
     deployment = Deployment("d", model, "openai", model, capabilities=Capabilities(reasoning=reasoning))
     assert ("include" in sent(ask(), deployment)) == asked
 

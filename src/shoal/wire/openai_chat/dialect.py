@@ -1,6 +1,7 @@
 """OpenAI's chat completions as the ports want a dialect: for upstreams, for callers, and forwarded where both speak it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from shoal.core.answer import Answer
 from shoal.core.chat import ChatFields, CompletionFields, EmbeddingFields, Request
@@ -12,7 +13,7 @@ from shoal.core.ports import AnswerReader, AnswerWriter, CallerDialect, Passage,
 from shoal.core.ports import Forward as ForwardPort
 from shoal.wire.openai_chat import answers, errors, forward, requests, streams
 
-_PATHS = {ChatFields: "/chat/completions", CompletionFields: "/completions", EmbeddingFields: "/embeddings"}
+_PATHS: Mapping[type[Any], str] = {ChatFields: "/chat/completions", CompletionFields: "/completions", EmbeddingFields: "/embeddings"}
 
 
 class Upstream:

@@ -18,7 +18,7 @@ from shoal.wire import sse
 from shoal.wire.openai_responses import errors, reasoning, usage
 from shoal.wire.openai_responses.checked import ABSENT
 from shoal.wire.openai_responses.envelope import OURS, Envelope
-from shoal.wire.openai_responses.families import thinks
+from shoal.wire.openai_responses.families import encrypts
 from shoal.wire.openai_responses.requests import ENCRYPTED
 
 
@@ -47,7 +47,7 @@ def encode(request: Envelope, deployment: Deployment) -> HttpCall:
     """The caller's own body, spliced: the model's name, `store` off, and thoughts to be returned so that the next turn has them."""
     members = members_of(request.body)
     changes = {"model": msgspec.json.encode(deployment.upstream_model), "store": b"false"}
-    if thinks(deployment):
+    if encrypts(deployment):
         asked = _words.decode(members.get("include", ABSENT)) or []
         changes["include"] = msgspec.json.encode([*asked, *([] if ENCRYPTED in asked else [ENCRYPTED])])
     if reasoning.SEALED.encode() in request.body and isinstance(request.fields.input, list):

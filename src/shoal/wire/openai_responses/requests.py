@@ -15,7 +15,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.wire.openai_responses import envelope, input, items, response, tools
 from shoal.wire.openai_responses.checked import ABSENT, wrong_value
-from shoal.wire.openai_responses.families import thinks
+from shoal.wire.openai_responses.families import encrypts
 
 ENCRYPTED, LOGPROBS = "reasoning.encrypted_content", "message.output_text.logprobs"
 """What a request may ask to be included in its answer."""
@@ -146,7 +146,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     for name, value in _options(conversation):
         if value is not None:
             out[name] = value
-    include = [ENCRYPTED] if thinks(deployment) else []
+    include = [ENCRYPTED] if encrypts(deployment) else []
     if conversation.sampling.logprobs or conversation.sampling.top_logprobs:
         include.append(LOGPROBS)
     if include:
