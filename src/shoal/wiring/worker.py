@@ -57,7 +57,7 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         await keyring.refresh()
         journal = Journal(home() / "journal", f"w{number}")
         folder = store.fold(home() / "journal", journal)
-        providers = registry.load(settings.providers, os.environ)
+        providers = registry.load(settings.providers, os.environ, await store.credentials.open_all(home(), os.environ))
         channels = {name: _channel(provider) for name, provider in providers.items() if provider.missing is None}
         minnow = _minnow(settings, mini_socket)
         if minnow is not None:
