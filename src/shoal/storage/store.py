@@ -16,7 +16,7 @@ from shoal.storage.upgrade import upgrade
 
 
 class Store:
-    """The keys, the ledger and the way into it, the stored responses, the keys for providers. Belongs to the event loop it was opened on."""
+    """The keys, the ledger and the way into it, the stored responses, keys for providers. Belongs to the event loop it was opened on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
