@@ -5,7 +5,7 @@ import sys
 import typer
 
 import shoal
-from shoal.cli import bench, chat, keys, models, pull, serve
+from shoal.cli import bench, chat, keys, models, providers, pull, serve
 
 app = typer.Typer(
     help="One OpenAI-compatible endpoint for every language model, with a small model of your own behind it.",
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.command(name="serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
+app.add_typer(providers.app, name="providers")
 app.command(name="models")(models.models)
 app.command(name="pull")(pull.pull)
 app.command(name="chat")(chat.chat)

@@ -1,5 +1,8 @@
-"""How to reach upstreams.
+"""How to reach upstreams, and what they offer.
 
-catalogue.py which deployments a name stands for; channel.py one upstream's connections; minnow.py watches the local model; discovery.py
-asks upstreams what they serve; prices.py list prices of well-known models.
+row.py a provider as data (rows/*.toml); options.py what the configuration may say of it; registry.py both and the keys together;
+credentials.py which key is next; aws_signing.py and google_auth.py what takes a key's place; quirks.py small differences from a dialect;
+channel.py one upstream's connections; discovery.py asks upstreams what they serve; prices.py price lists; abilities.py what models can
+(families.toml); offers.py who offers what; configured.py the configuration's own models; catalogue.py which deployments a name stands for;
+minnow.py watches the local model.
 """

@@ -48,10 +48,10 @@ class Channel:
         # through a plain proxy the request line names the whole address (RFC 9112, 3.2.2)
         self._origin = f"http://{target.authority}" if target.proxy and not target.tls else ""
         self._fields = f"host: {target.authority}\r\naccept-encoding: identity\r\n"
-        self._fields += "".join(f"{name.lower()}: {value}\r\n" for name, value in provider.quirks.header.items())
+        self._fixed = {name.lower(): value for name, value in provider.quirks.header.items()}
         if target.proxy and not target.tls and target.proxy.authorization:
             self._fields += f"proxy-authorization: {target.proxy.authorization}\r\n"
-        self._heads: dict[tuple[str, str | None], bytes] = {}
+        self._heads: dict[tuple[str, str | None, tuple[str, ...]], bytes] = {}
 
     async def post(self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
         """Send a call and wait for the answer's head. `model` is the upstream's name for it. Errors: Fault."""
@@ -63,7 +63,10 @@ class Channel:
             body, path = begin(provider, body, path)
         body, _ = apply_quirks(body, provider.quirks)
         key = self._keys.pick(self._clock()) if self._keys is not None else None
-        head = self._heads.get((path, key)) or self._make_head(path, key)
+        if call.headers and any(name in self._fixed for name, _ in call.headers):  # what the call says wins over what the row says
+            head = self._make_head(path, key, tuple(name for name, _ in call.headers))
+        else:
+            head = self._heads.get((path, key, ())) or self._make_head(path, key, ())
         for name, value in call.headers:
             head += f"{name}: {value}\r\n".encode("latin-1")
         if self._sign is not None:
@@ -81,7 +84,7 @@ class Channel:
         """Status and body of a GET below the base URL, or below the server's root. Errors: Fault."""
         key = self._keys.pick(self._clock()) if self._keys is not None else None
         where = f"{'' if at_root else self._target.prefix}{path}"
-        lines = self._key_line(key)
+        lines = self._fixed_lines() + self._key_line(key)
         if self._sign is not None:
             url = f"{'https' if self._target.tls else 'http'}://{self._target.authority}{where}"
             lines += "".join(f"{name}: {value}\r\n" for name, value in await self._sign("GET", url, b""))
@@ -102,14 +105,17 @@ class Channel:
         own = self.provider.paths.get(endpoint)
         return path if own is None else own.replace("{model}", quote(model, safe=""))
 
-    def _make_head(self, path: str, key: str | None) -> bytes:
+    def _make_head(self, path: str, key: str | None, without: tuple[str, ...]) -> bytes:
         where = path.removeprefix("root:") if path.startswith("root:") else self._target.prefix + path
-        lines = f"{self._fields}{self._key_line(key)}content-type: application/json\r\n"
+        lines = f"{self._fields}{self._fixed_lines(without)}{self._key_line(key)}content-type: application/json\r\n"
         head = f"POST {self._origin}{where} HTTP/1.1\r\n{lines}".encode("latin-1")
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
-        self._heads[path, key] = head
+        self._heads[path, key, without] = head
         return head
+
+    def _fixed_lines(self, without: tuple[str, ...] = ()) -> str:
+        return "".join(f"{name}: {value}\r\n" for name, value in self._fixed.items() if name not in without)
 
     def _key_line(self, key: str | None) -> str:
         header = header_of(self.provider.auth, key) if key is not None else None

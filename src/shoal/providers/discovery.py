@@ -90,7 +90,7 @@ def read_models(body: bytes) -> list[Found]:
     Errors: msgspec.ValidationError when it is none of these.
     """
     whole = msgspec.json.decode(body)
-    rows = whole if isinstance(whole, list) else next((whole[key] for key in ("data", "models") if key in whole), None)
+    rows = next((whole[key] for key in ("data", "models") if key in whole), None) if isinstance(whole, dict) else whole
     if not isinstance(rows, list):
         raise msgspec.ValidationError("neither `data` nor `models` is a list")
     return list(_read(rows[:_MODELS_MAX]))

@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The migration this release expects."""
 
 metadata = MetaData()
@@ -107,4 +107,14 @@ response_items = Table(
     ForeignKeyConstraint(["key_id", "response_id"], ["responses.key_id", "responses.id"], ondelete="CASCADE"),
     Index("response_items_response", "key_id", "response_id"),
     sqlite_with_rowid=False,
+)
+
+provider_keys = Table(
+    "provider_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),  # a nonce of 12 bytes and AES-256-GCM's text, bound to provider and id
+    Column("hint", Text, nullable=False),  # the key's last four characters
+    Column("created_at_ms", BigInteger, nullable=False),
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shoal.storage.credentials import Credentials
 from shoal.storage.database import open_engine, parse_address
 from shoal.storage.fold import Folder, recover
 from shoal.storage.journal import Journal
@@ -15,13 +16,14 @@ from shoal.storage.upgrade import upgrade
 
 
 class Store:
-    """The keys, the ledger and the way into it, the stored responses. Belongs to the event loop it was opened on."""
+    """The keys, the ledger and the way into it, the stored responses, keys for providers. Belongs to the event loop it was opened on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.keys = KeyStore(engine)
         self.receipts = Receipts(engine)
         self.responses = Responses(engine)
+        self.credentials = Credentials(engine)
 
     async def recover(self, directory: Path) -> None:
         """Fold what dead processes left in this journal directory."""

@@ -44,7 +44,12 @@ def check(settings: Settings) -> None:
     from shoal.providers.configured import priced_like
     from shoal.providers.prices import look_up
     from shoal.providers.registry import load
+    from shoal.routing.routes import BadRoute, build_routes
 
+    try:
+        build_routes(settings.routes)
+    except BadRoute as error:
+        raise BadSettings(str(error)) from None
     for name, provider in load(settings.providers, os.environ).items():
         try:
             if provider.missing is None:

@@ -52,7 +52,7 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         await keyring.refresh()
         journal = Journal(home() / "journal", f"w{number}")
         folder = store.fold(home() / "journal", journal)
-        within = await reach(settings, mini_socket, {})
+        within = await reach(settings, mini_socket, await store.credentials.open_all(home(), os.environ))
         stack.callback(within.channels.close)
         tally, standing = Tally(), Standing()
         metrics = Metrics(tally)
