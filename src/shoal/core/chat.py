@@ -97,6 +97,7 @@ class ResponseFields(Envelope, frozen=True, kw_only=True):
     model: _Name
     input: str | list[msgspec.Raw] | None = None
     previous_response_id: str | None = None
+    include: list[str] | None = None
     max_output_tokens: _Positive | None = None
     metadata: dict[str, str] | None = None
 
@@ -169,6 +170,7 @@ class Request(msgspec.Struct, frozen=True):
 _OF_VALUES = ("of length", ">=", "<=", "Invalid value", "Invalid enum value")
 _PATH = re.compile(r" - at `\$\.?(.*)`$")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything: "msgspec.json.Decoder[Any]" = msgspec.json.Decoder()
 
 
 def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str | None = None, streamed: bool | None = None) -> Request:
@@ -201,6 +203,26 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[_T], place: 
         raise Fault("invalid_json", "The request body's JSON is nested too deeply.") from None
 
 
+MOST_NESTED = 100
+"""Objects and arrays within each other in a request that is translated; deeper ones are refused by Google's servers, too."""
+
+
+def check_whole(body: bytes) -> None:
+    """Look at all of a request that will be translated: what was left raw until now must not turn out to be unreadable half-way.
+
+    Errors: Fault invalid_json for a number that no double can hold, and for more than MOST_NESTED levels.
+    """
+    level: list[Any] = [decode(body, _anything)]
+    if body.count(b"{") + body.count(b"[") <= MOST_NESTED:
+        return
+    for _ in range(MOST_NESTED):
+        inner = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [child for children in inner for child in children if isinstance(child, dict | list)]
+        if not level:
+            return
+    raise Fault("invalid_json", f"The request body's JSON is nested too deeply: at most {MOST_NESTED} levels are understood.")
+
+
 def _plain(text: str) -> str:
     return text.removeprefix("JSON is malformed: ").rstrip(".")
 
@@ -219,6 +241,8 @@ def _explain(text: str, place: str) -> Fault:
         param = within(path, missing.group(1))
         return Fault("missing_parameter", f"Missing required parameter: '{param}'.", param=param)
     what = _PATH.sub("", text).replace("`", "'").replace(" | null", "")
+    if "out of range" in what and not path:
+        return Fault("invalid_json", "The request body holds a number that is out of range.")
     if not path:
         return Fault("invalid_type", f"The request body must be a JSON object: {what}.")
     kind = "invalid_value" if any(mark in what for mark in _OF_VALUES) else "invalid_type"

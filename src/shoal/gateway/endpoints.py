@@ -16,6 +16,7 @@ from shoal.core.chat import (
     Request,
     RerankFields,
     ResponseFields,
+    check_whole,
     read_request,
 )
 from shoal.core.conversation import Conversation
@@ -49,6 +50,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def converse(self, request: Request) -> Conversation:
         """The whole request in the nouns that all dialects share. Errors: Fault naming the parameter."""
+        check_whole(request.body)
         if self.counts and self.dialect == "gemini":  # the request to be counted may stand inside of the request
             return gemini_counting.read(request.body, request.model)
         return dialects.CALLERS[self.dialect].read(request)

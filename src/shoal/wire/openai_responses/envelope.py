@@ -31,6 +31,7 @@ class Fields(msgspec.Struct, frozen=True):
     store: bool | None = None
     previous_response_id: str | None = None
     metadata: dict[str, str] | None = None
+    include: list[str] | None = None
     background: bool | None = None
     conversation: msgspec.Raw = ABSENT
     prompt: msgspec.Raw = ABSENT
