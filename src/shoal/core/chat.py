@@ -38,6 +38,17 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     prompt_cache_key: str | None = None
 
+    @property
+    def has_ours(self) -> bool:
+        """Whether there is anything that must not go upstream."""
+        return (
+            self.store is not None
+            or self.metadata is not None
+            or self.models is not None
+            or self.provider is not None
+            or self.session_id is not None
+        )
+
 
 class ChatFields(Envelope, frozen=True, kw_only=True):
     """What the gateway checks of `POST /v1/chat/completions`; message contents are checked by whoever decodes them."""
@@ -120,22 +131,14 @@ class CountFields(Envelope, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request of a caller: the checked fields and the whole body they came in. What a path says wins over the body."""
+    """One request of a caller: the checked fields, the whole body they came in, the model's name as the caller wrote it, and whether
+    it wants the answer as it is made. `named` is the model where the path names it, and not the body."""
 
     fields: Any  # one of the structs above
     body: bytes
+    model: str
+    stream: bool
     named: str | None = None
-    streamed: bool | None = None
-
-    @property
-    def model(self) -> str:
-        """The model's name as the caller wrote it."""
-        return self.named or self.fields.model
-
-    @property
-    def stream(self) -> bool:
-        """Whether the caller wants the answer as it is made."""
-        return bool(self.fields.stream) if self.streamed is None else self.streamed
 
     @property
     def wants_usage(self) -> bool:
@@ -173,7 +176,8 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str | None = None, streamed: bool | None = None) -> Request:
     """Check a request's body. Errors: Fault, as `decode` tells it."""
-    return Request(decode(body, decoder), body, named, streamed)
+    fields = decode(body, decoder)
+    return Request(fields, body, named or fields.model, bool(fields.stream) if streamed is None else streamed, named)
 
 
 _T = TypeVar("_T")
