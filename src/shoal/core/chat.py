@@ -25,13 +25,16 @@ class StreamOptions(msgspec.Struct, frozen=True):
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What every dialect's request may carry: the gateway's own members. They do not go upstream.
 
-    `models` are names to fall back to, `provider` are OpenRouter's preferences, `session_id` keeps a session with one deployment.
+    `models` (or `fallbacks`) are names to fall back to, `provider` are OpenRouter's preferences, `session_id` keeps a session with one
+    deployment. OpenRouter's old `route` is taken and means what is done anyway.
     """
 
     model: _Name = ""
     stream: bool | None = None
     models: Annotated[list[_Name], msgspec.Meta(max_length=20)] | None = None
+    fallbacks: Annotated[list[_Name], msgspec.Meta(max_length=20)] | None = None
     provider: dict[str, Any] | None = None
+    route: str | None = None
     session_id: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     store: bool | None = None
     metadata: dict[str, Any] | None = None
@@ -45,7 +48,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
             self.store is not None
             or self.metadata is not None
             or self.models is not None
+            or self.fallbacks is not None
             or self.provider is not None
+            or self.route is not None
             or self.session_id is not None
         )
 
