@@ -25,18 +25,34 @@ class StreamOptions(msgspec.Struct, frozen=True):
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What every dialect's request may carry: the gateway's own members. They do not go upstream.
 
-    `models` are names to fall back to, `provider` are OpenRouter's preferences, `session_id` keeps a session with one deployment.
+    `models` (or `fallbacks`) are names to fall back to, `provider` are OpenRouter's preferences, `session_id` keeps a session with one
+    deployment. OpenRouter's old `route` is taken and means what is done anyway.
     """
 
     model: _Name = ""
     stream: bool | None = None
     models: Annotated[list[_Name], msgspec.Meta(max_length=20)] | None = None
+    fallbacks: Annotated[list[_Name], msgspec.Meta(max_length=20)] | None = None
     provider: dict[str, Any] | None = None
+    route: str | None = None
     session_id: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     store: bool | None = None
     metadata: dict[str, Any] | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
+
+    @property
+    def has_ours(self) -> bool:
+        """Whether there is anything that must not go upstream."""
+        return (
+            self.store is not None
+            or self.metadata is not None
+            or self.models is not None
+            or self.fallbacks is not None
+            or self.provider is not None
+            or self.route is not None
+            or self.session_id is not None
+        )
 
 
 class ChatFields(Envelope, frozen=True, kw_only=True):
@@ -121,22 +137,14 @@ class CountFields(Envelope, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request of a caller: the checked fields and the whole body they came in. What a path says wins over the body."""
+    """One request of a caller: the checked fields, the whole body they came in, the model's name as the caller wrote it, and whether
+    it wants the answer as it is made. `named` is the model where the path names it, and not the body."""
 
     fields: Any  # one of the structs above
     body: bytes
+    model: str
+    stream: bool
     named: str | None = None
-    streamed: bool | None = None
-
-    @property
-    def model(self) -> str:
-        """The model's name as the caller wrote it."""
-        return self.named or self.fields.model
-
-    @property
-    def stream(self) -> bool:
-        """Whether the caller wants the answer as it is made."""
-        return bool(self.fields.stream) if self.streamed is None else self.streamed
 
     @property
     def wants_usage(self) -> bool:
@@ -175,7 +183,8 @@ _anything: "msgspec.json.Decoder[Any]" = msgspec.json.Decoder()
 
 def read_request(body: bytes, decoder: "msgspec.json.Decoder[Any]", named: str | None = None, streamed: bool | None = None) -> Request:
     """Check a request's body. Errors: Fault, as `decode` tells it."""
-    return Request(decode(body, decoder), body, named, streamed)
+    fields = decode(body, decoder)
+    return Request(fields, body, named or fields.model, bool(fields.stream) if streamed is None else streamed, named)
 
 
 _T = TypeVar("_T")

@@ -76,6 +76,9 @@ class Catalogue(Protocol):
     def resolve(self, model: str) -> Sequence[Deployment]:
         """Deployments that can answer, best first. Errors: Fault model_not_found, naming the nearest names."""
 
+    def lists(self, model: str) -> bool:
+        """Whether a model goes by this very name."""
+
 
 class AnswerReader(Protocol):
     """An upstream's streamed answer, bytes to deltas; the bytes may be cut anywhere."""

@@ -10,7 +10,6 @@ from collections.abc import Generator
 
 from shoal.core.attempt import Answered, Attempt, Failed, Outcome, Try
 from shoal.core.errors import Fault
-from shoal.core.http import HttpCall
 from shoal.gateway import answer, bridge, continuation, held
 from shoal.gateway.call import Call
 from shoal.gateway.contest import Contest
@@ -65,39 +64,48 @@ async def make_try(call: Call, wish: Try) -> None:
     health.begin(deployment)
     fault: Fault | None = None
     try:
-        await _ask(call, this, wish)
+        way = bridge.choose(call, deployment)
+        calls = way.encode(deployment)
+        if calls[0].dropped:
+            call.drop(calls[0].dropped)
+        if len(calls) > 1:
+            await answer.give(call, this, way, await _portions(call, this, way, calls))
+            return
+        response = await call.world.upstreams.send(deployment, call.endpoint.kind, calls[0], wish.first_byte_s)
+        call.waited_s += time.perf_counter() - this.started_at
+        try:
+            await _bring(call, this, way, response, wish)
+        finally:
+            response.close()
     except Fault as broken:
         fault = broken
-        if this.error is None:
-            this.error, this.status = broken.row.code or broken.kind, broken.upstream_status
-            this.duration_s = time.perf_counter() - this.started_at
+        _close(call, this, broken)
         raise
     finally:
         usage = this.usage
         health.end(deployment, fault, usage.output if usage else None, time.perf_counter() - this.started_at)
 
 
-async def _ask(call: Call, this: Attempt, wish: Try) -> None:
-    way = bridge.choose(call, this.deployment)
-    calls = way.encode(this.deployment)
-    call.drop(calls[0].dropped)
-    if len(calls) > 1:
-        await answer.give(call, this, way, await _portions(call, this, way, calls))
-        return
-    response = await _send(call, this, calls[0], wish.first_byte_s)
-    try:
-        if response.status != 200:
-            raise way.fault(response.status, response.headers, await answer.read(call, response))
-        if this.deployment.local:
-            call.drop(tuple(response.headers.get(b"x-minnow-dropped", b"").decode("latin-1").split(", ")))
-        if wish.hold:
-            await held.keep(call, this, way, response)
-        elif call.request.stream:
-            await _stream(call, this, way, response)
-        else:
-            await answer.give(call, this, way, (await answer.read(call, response),))
-    finally:
-        response.close()
+def _close(call: Call, this: Attempt, broken: Fault) -> None:
+    if this.error is None:
+        this.error, this.status = broken.row.code or broken.kind, broken.upstream_status
+        this.duration_s = time.perf_counter() - this.started_at
+    if not call.exchange.response_started:
+        call.waited_s = max(call.waited_s, sum(one.duration_s for one in call.attempts))
+
+
+async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Response, wish: Try) -> None:
+    if response.status != 200:
+        raise way.fault(response.status, response.headers, await answer.read(call, response))
+    if this.deployment.local:
+        call.drop(tuple(response.headers.get(b"x-minnow-dropped", b"").decode("latin-1").split(", ")))
+    if wish.hold:
+        await held.keep(call, this, way, response)
+    elif call.request.stream:
+        await _stream(call, this, way, response)
+    else:
+        body = response.whole() if response.complete else await answer.read(call, response)
+        await answer.give(call, this, way, (body,))
 
 
 async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> None:
@@ -116,20 +124,13 @@ async def _portions(call: Call, this: Attempt, way: bridge.Bridge, calls: bridge
     """A long list that an upstream takes in portions, one after the other."""
     bodies = []
     for portion in calls:
-        response = await _send(call, this, portion, None)
+        response = await call.world.upstreams.send(this.deployment, call.endpoint.kind, portion)
         try:
-            body = await answer.read(call, response)
+            body = await response.read()
             if response.status != 200:
                 raise way.fault(response.status, response.headers, body)
             bodies.append(body)
         finally:
             response.close()
+    call.waited_s += time.perf_counter() - this.started_at
     return tuple(bodies)
-
-
-async def _send(call: Call, this: Attempt, what: HttpCall, first_byte_s: float | None) -> Response:
-    asked = time.perf_counter()
-    try:
-        return await call.world.upstreams.send(this.deployment, call.endpoint.kind, what, first_byte_s)
-    finally:
-        call.waited_s += time.perf_counter() - asked

@@ -58,10 +58,10 @@ class Call:
     free = False  # the answer comes from the cache
     more_headers = b""  # header lines besides the receipt's
     keeping: "Keeping | None" = None  # what is kept of the answer, besides the bill
+    was_read = False  # whether `request` is there: the body was found to be a request
     keeps = True  # False: nothing of this request is kept but the bill
     _conversation: Conversation | None = None
     _tokens: int | None = None
-    _read = False
 
     def __init__(self, exchange: Exchange, endpoint: Endpoint, principal: Principal, world: "World") -> None:
         self.at_s = time.time()
@@ -95,14 +95,9 @@ class Call:
             )
         self.dropped += names
 
-    @property
-    def was_read(self) -> bool:
-        """Whether `request` is there: the body was found to be a request."""
-        return self._read
-
     def take(self, request: Request) -> Request:
         """What the caller wants, read and checked."""
-        self.request, self._read = request, True
+        self.request, self.was_read = request, True
         return request
 
     def conversation(self) -> Conversation:

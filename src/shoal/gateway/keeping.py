@@ -82,6 +82,17 @@ def _last_response(events: bytes) -> bytes:
     return b""
 
 
+def concerns(call: Call) -> bool:
+    """Whether anything about keeping is asked for, or usual; most requests are through here in no time."""
+    headers = call.exchange.headers
+    return (
+        cache.HEADER in headers
+        or retention.HEADER in headers
+        or call.endpoint.name == "responses"
+        or (bool(call.world.routes) and find_route(call.world.routes, call.request.model) is not None)
+    )
+
+
 async def prepare(call: Call) -> cache.Hit | None:
     """Find out what is to be kept, fill in what was kept before, and look for an answer that is there already. Errors: Fault."""
     headers = call.exchange.headers

@@ -47,30 +47,35 @@ _NULL = msgspec.Raw(b"null")
 _UNPRICED = ("the price of this model is unknown",)
 
 
-def write(call: Call, usage: Usage, cost: str | None, overhead_s: float, now: float) -> bytes:
-    """The receipt as a JSON object; `now` is the moment of settling, in seconds of time.perf_counter."""
-    deployment = call.deployment
-    started = call.started_at
+def write(call: Call, usage: Usage, cost: str | None, overhead_us: int, first_us: int | None, duration_us: int) -> bytes:
+    """The receipt as a JSON object."""
+    attempt = call.attempt
+    deployment = None if attempt is None else attempt.deployment
     unpriced = cost is None and deployment is not None and deployment.price is None
+    if attempt is not None and attempt.error is None and len(call.attempts) == 1:  # as nearly always
+        one = attempt.deployment
+        attempts = [ReceiptAttempt(one.provider, one.upstream_model, int(attempt.duration_s * 1e6) / 1000)]
+    else:
+        attempts = [_describe(call, one) for one in call.attempts]
     return _encode(
         Receipt(
             call.id,
             call.request.model if call.was_read else None,
-            deployment.model if deployment else None,
-            deployment.provider if deployment else None,
-            [_attempt(call, one) for one in call.attempts],
+            None if deployment is None else deployment.model,
+            None if deployment is None else deployment.provider,
+            attempts,
             _NULL if cost is None else msgspec.Raw(cost.encode()),
             usage,
-            int(overhead_s * 1e6) / 1000,
-            None if call.first_byte_at is None else int((call.first_byte_at - started) * 1e6) / 1000,
-            int((now - started) * 1e6) / 1000,
+            overhead_us / 1000,
+            None if first_us is None else first_us / 1000,
+            duration_us / 1000,
             call.dropped,
             (*call.notes, *_UNPRICED) if unpriced else call.notes,
         )
     )
 
 
-def _attempt(call: Call, one: Attempt) -> ReceiptAttempt:
+def _describe(call: Call, one: Attempt) -> ReceiptAttempt:
     deployment, ms = one.deployment, int(one.duration_s * 1e6) / 1000
     if one.error is None and one is call.attempt and not one.continued:
         return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms)
@@ -80,13 +85,13 @@ def _attempt(call: Call, one: Attempt) -> ReceiptAttempt:
 
 def header_lines(call: Call, cost: str | None) -> bytes:
     """What is known of the receipt when headers leave, as header lines."""
-    deployment = call.deployment
+    attempt = call.attempt
     overhead_s = (call.first_byte_at or time.perf_counter()) - call.started_at - call.waited_s
     return b"x-request-id: %b\r\nx-shoal-attempts: %d\r\nx-shoal-overhead-ms: %.3f\r\n%b%b%b" % (
         call.id.encode(),
         len(call.attempts),
         max(0.0, overhead_s * 1000),
-        b"" if deployment is None else _name_lines(deployment),
+        b"" if attempt is None else _name_lines(attempt.deployment),
         b"" if cost is None else b"x-shoal-cost-usd: %b\r\n" % cost.encode(),
         call.more_headers,
     )

@@ -23,7 +23,7 @@ async def serve(call: Call, place: Place) -> None:
         call.take(call.endpoint.read(call.exchange.body, place.named, place.streamed))
         if place.endpoint.counts:
             await count(call)
-        elif (hit := await keeping.prepare(call)) is not None:
+        elif keeping.concerns(call) and (hit := await keeping.prepare(call)) is not None:
             await keeping.give(call, hit)
         else:
             await attempt(call, planning.plan(call))

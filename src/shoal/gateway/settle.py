@@ -37,28 +37,31 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     Errors: Fault overloaded when the ledger cannot be written: an answer that cannot be accounted for is not given.
     """
     now = time.perf_counter()
-    attempt, deployment = call.attempt, call.deployment
+    attempt, world = call.attempt, call.world
+    deployment = None if attempt is None else attempt.deployment
     usage = _FREE if call.free else usage or _NO_USAGE
     if attempt is not None and attempt.error is None:
         attempt.duration_s = now - attempt.started_at
         attempt.usage = usage
     cost_nano = _cost_nano(call, status, usage)
     cost = None if cost_nano is None else usd_text(cost_nano)
-    first, started, endpoint = call.first_byte_at, call.started_at, call.endpoint
-    streams = call.was_read and call.request.stream
+    first, started, request = call.first_byte_at, call.started_at, call.request if call.was_read else None
+    streams = request is not None and request.stream
     # time spent waiting for upstreams is not ours; all that follows the first byte of a stream is the upstream's time, too
     waited_s = call.waited_s + (now - first if streams and first is not None else 0.0)
-    overhead_s = max(0.0, now - started - waited_s)
-    written = receipt.write(call, usage, cost, overhead_s, now)
+    overhead_us = max(0, int((now - started - waited_s) * 1e6))
+    duration_us = int((now - started) * 1e6)
+    first_us = None if first is None else int((first - started) * 1e6)
+    written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us)
     entry = Entry(
         call.id,
         int(call.at_s * 1000),
         call.principal.key_id,
-        endpoint.name,
-        call.request.model[:512] if call.was_read else "",
-        deployment.model if deployment else "",
-        deployment.provider if deployment else "",
-        deployment.id if deployment else "",
+        call.endpoint.name,
+        "" if request is None else request.model[:512],
+        "" if deployment is None else deployment.model,
+        "" if deployment is None else deployment.provider,
+        "" if deployment is None else deployment.id,
         status,
         streams,
         usage.input,
@@ -68,17 +71,17 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
         usage.reasoning,
         cost_nano,
         len(call.attempts),
-        int(overhead_s * 1e6),
-        None if first is None else int((first - started) * 1e6),
-        int((now - started) * 1e6),
+        overhead_us,
+        first_us,
+        duration_us,
         error,
         msgspec.Raw(written),
     )
     if not call.keeps:
         entry = withhold(entry)
     call.settled = True
-    call.world.ledger.append(entry)
-    call.world.tally.count(entry)
+    world.ledger.append(entry)
+    world.tally.count(entry)
     return cost, written
 
 
@@ -89,12 +92,13 @@ def _cost_nano(call: Call, status: int, usage: Usage) -> int | None:
     """
     if call.free:
         return 0
+    attempt = call.attempt
     if status == 200:
-        total = charge(usage, call.deployment.price if call.deployment else None)
+        total = charge(usage, None if attempt is None else attempt.deployment.price)
     else:
         total = 0 if call.first_byte_at is None else None
     if len(call.attempts) > 1 and total is not None:
-        total += sum(one.cost_nano or 0 for one in call.attempts if one is not call.attempt)
+        total += sum(one.cost_nano or 0 for one in call.attempts if one is not attempt)
     return total
 
 

@@ -1,6 +1,6 @@
 """What the path needs of the world, in one struct that the wiring fills."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from shoal.tokens.counter import Counter
 class Upstreams(Protocol):
     """How to reach a deployment."""
 
-    async def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
+    def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
         """Send a call and wait for the head of the answer. Errors: Fault."""
 
 

@@ -150,6 +150,11 @@ class Catalogue:
             self._cards = (*own, *(card for card in self._offered() if card.id not in known))
         return self._cards
 
+    def lists(self, model: str) -> bool:
+        """Whether a model goes by this very name, or by what follows its provider's."""
+        names = (model, model.partition("/")[2])
+        return any(card.id in names for card in self.cards())
+
     def _usable(self, model: str) -> tuple[Deployment, ...]:
         try:
             return self._configured(model)

@@ -51,30 +51,39 @@ class Channel:
         self._fixed = {name.lower(): value for name, value in provider.quirks.header.items()}
         if target.proxy and not target.tls and target.proxy.authorization:
             self._fields += f"proxy-authorization: {target.proxy.authorization}\r\n"
-        self._heads: dict[tuple[str, str | None, tuple[str, ...]], bytes] = {}
+        self._only_key = provider.keys[0] if len(provider.keys) == 1 else None
+        quirks = provider.quirks
+        odd = quirks.drop or quirks.rename or quirks.default or provider.paths or sign or provider.missing or len(provider.keys) > 1
+        self._plain = not odd  # nothing of a call depends on anything but its path: its head is made once
+        self._heads: dict[str, bytes] = {}
 
-    async def post(self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
-        """Send a call and wait for the answer's head. `model` is the upstream's name for it. Errors: Fault."""
-        provider = self.provider
+    def post(self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
+        """Send a call and wait for the answer's head. `model` is the upstream's name for it. Errors: Fault, when awaited or at once."""
+        provider, timeouts = self.provider, self._timeouts
+        if first_byte_s is not None:
+            timeouts = msgspec.structs.replace(timeouts, first_byte_s=min(first_byte_s, timeouts.first_byte_s))
+        if self._plain and not (call.prefill or call.headers):
+            head = self._heads.get(call.path)
+            if head is None:
+                head = self._heads[call.path] = self._make_head(call.path, self._only_key, ())
+            return self._pool.send(head, call.body, timeouts)
         if provider.missing is not None:
             raise provider.fault()
-        body, path = call.body, self._path(endpoint, model, call.path)
+        return self._post(self._path(endpoint, model, call.path), call, timeouts)
+
+    async def _post(self, path: str, call: HttpCall, timeouts: Timeouts) -> Response:
+        """With all that a provider may want besides."""
+        body = call.body
         if call.prefill:
-            body, path = begin(provider, body, path)
-        body, _ = apply_quirks(body, provider.quirks)
+            body, path = begin(self.provider, body, path)
+        body, _ = apply_quirks(body, self.provider.quirks)
         key = self._keys.pick(self._clock()) if self._keys is not None else None
-        if call.headers and any(name in self._fixed for name, _ in call.headers):  # what the call says wins over what the row says
-            head = self._make_head(path, key, tuple(name for name, _ in call.headers))
-        else:
-            head = self._heads.get((path, key, ())) or self._make_head(path, key, ())
+        head = self._make_head(path, key, tuple(name for name, _ in call.headers))
         for name, value in call.headers:
             head += f"{name}: {value}\r\n".encode("latin-1")
         if self._sign is not None:
             for name, value in await self._sign("POST", self._url(path), body):
                 head += f"{name}: {value}\r\n".encode("latin-1")
-        timeouts = self._timeouts
-        if first_byte_s is not None:
-            timeouts = msgspec.structs.replace(timeouts, first_byte_s=min(first_byte_s, timeouts.first_byte_s))
         response = await self._pool.send(head, body, timeouts)
         if response.status == 429 and key is not None and self._keys is not None:
             self._keys.cool(key, self._clock() + _retry_after_s(response.headers))
@@ -108,11 +117,9 @@ class Channel:
     def _make_head(self, path: str, key: str | None, without: tuple[str, ...]) -> bytes:
         where = path.removeprefix("root:") if path.startswith("root:") else self._target.prefix + path
         lines = f"{self._fields}{self._fixed_lines(without)}{self._key_line(key)}content-type: application/json\r\n"
-        head = f"POST {self._origin}{where} HTTP/1.1\r\n{lines}".encode("latin-1")
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
-        self._heads[path, key, without] = head
-        return head
+        return f"POST {self._origin}{where} HTTP/1.1\r\n{lines}".encode("latin-1")
 
     def _fixed_lines(self, without: tuple[str, ...] = ()) -> str:
         return "".join(f"{name}: {value}\r\n" for name, value in self._fixed.items() if name not in without)
@@ -139,12 +146,12 @@ class Channels(msgspec.Struct, frozen=True):
 
     by_provider: Mapping[str, Channel]
 
-    async def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Response:
+    def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
         """Send a call to a deployment's upstream. Errors: Fault."""
         channel = self.by_provider.get(deployment.provider)
         if channel is None:
             raise Fault("upstream_unreachable", f"The provider {deployment.provider!r} is not configured.")
-        return await channel.post(endpoint, deployment.upstream_model, call, first_byte_s)
+        return channel.post(endpoint, deployment.upstream_model, call, first_byte_s)
 
     def close(self) -> None:
         """Close every connection to every upstream."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from shoal.core.attempt import Outcome, Try
+from shoal.core.attempt import Answered, Outcome, Try
 from shoal.core.models import Deployment
 from shoal.core.ports import View
 from shoal.routing.course import Course
@@ -23,7 +23,7 @@ class Strategy:
 
     def plan(self, candidates: Sequence[Deployment], view: View) -> Generator[Try | None, Outcome, None]:
         """The plan of this policy for one request."""
-        return (yield from walk(self.choose(candidates, view), view))
+        return walk(self.choose(candidates, view), view)
 
     def within(self) -> "Iterator[Strategy]":
         """The policies that this one contains, all the way down."""
@@ -45,6 +45,24 @@ class Ranking(Strategy, msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         """The candidates in order of `rank`."""
         order = self.rank(candidates, view) if len(candidates) > 1 else candidates
         return Course(order, self.retries, self.fallbacks, self.first_byte_s)
+
+    def plan(self, candidates: Sequence[Deployment], view: View) -> Generator[Try | None, Outcome, None]:
+        """The plan for one request. Where there is but one deployment it is asked before anything else is thought of."""
+        if len(candidates) != 1:
+            return super().plan(candidates, view)
+        return self._ask_the_one(candidates, view)
+
+    def _ask_the_one(self, candidates: Sequence[Deployment], view: View) -> Generator[Try | None, Outcome, None]:
+        outcome = yield Try(candidates[0], first_byte_s=self.first_byte_s)
+        if isinstance(outcome, Answered):
+            return
+        steps = walk(self.choose(candidates, view), view)
+        next(steps)
+        try:
+            while True:
+                outcome = yield steps.send(outcome)
+        except StopIteration:
+            return
 
     def rank(self, candidates: Sequence[Deployment], view: View) -> Sequence[Deployment]:
         """All of the candidates, whom to ask first first."""

@@ -55,8 +55,9 @@ def encode(request: Request, upstream_model: str) -> bytes:
         changes["model"] = msgspec.json.encode(upstream_model)
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _with_usage(request)
-    without = tuple(name for name in OURS if getattr(fields, name, None) is not None)
-    return splice(request.body, changes, without) if changes or without else request.body
+    if changes or fields.has_ours:
+        return splice(request.body, changes, OURS)
+    return request.body
 
 
 def _with_usage(request: Request) -> bytes:

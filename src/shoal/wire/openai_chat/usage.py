@@ -41,19 +41,14 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
         seen = _usage.decode(raw)
     except msgspec.ValidationError:
         return None
-    prompt = seen.prompt_tokens_details or _PromptDetails()
-    reasoning = seen.completion_tokens_details.reasoning_tokens if seen.completion_tokens_details else None
-    output = seen.completion_tokens
+    prompt, completion, output = seen.prompt_tokens_details, seen.completion_tokens_details, seen.completion_tokens
+    reasoning = None if completion is None else completion.reasoning_tokens
+    cached = None if prompt is None else prompt.cached_tokens
+    if cached is None:
+        cached = seen.cached_tokens if seen.prompt_cache_hit_tokens is None else seen.prompt_cache_hit_tokens
     if reasoning and output is not None and seen.total_tokens == (seen.prompt_tokens or 0) + output + reasoning:
         output += reasoning
-    cached = (prompt.cached_tokens, seen.prompt_cache_hit_tokens, seen.cached_tokens)
-    return Usage(
-        input=seen.prompt_tokens,
-        output=output,
-        cache_read=next((count for count in cached if count is not None), None),
-        cache_write=prompt.cache_write_tokens,
-        reasoning=reasoning,
-    )
+    return Usage(seen.prompt_tokens, output, cached, None if prompt is None else prompt.cache_write_tokens, reasoning)
 
 
 def write(usage: Usage) -> dict[str, Any] | None:
