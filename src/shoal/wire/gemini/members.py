@@ -6,6 +6,7 @@ own SDK mixes the cases. See https://protobuf.dev/programming-guides/json/.
 
 import re
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -60,10 +61,11 @@ class Members:
         if found is None:
             return None
         try:
-            if isinstance(found, bool):
+            number = float(found)
+            if isinstance(found, bool) or not isfinite(number):
                 raise ValueError
-            return float(found)
-        except (TypeError, ValueError):
+            return number
+        except (TypeError, ValueError, OverflowError):
             raise self._wrong(name, "a number") from None
 
     def integer(self, name: str) -> int | None:

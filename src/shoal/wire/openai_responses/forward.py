@@ -37,7 +37,6 @@ class _Event(msgspec.Struct):
 _response = msgspec.json.Decoder(_Response)
 _event = msgspec.json.Decoder(_Event)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
-_words = msgspec.json.Decoder(list[str] | None)
 _thought = msgspec.json.Decoder(reasoning.Item)
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -48,7 +47,7 @@ def encode(request: Envelope, deployment: Deployment) -> HttpCall:
     members = members_of(request.body)
     changes = {"model": msgspec.json.encode(deployment.upstream_model), "store": b"false"}
     if encrypts(deployment):
-        asked = _words.decode(members.get("include", ABSENT)) or []
+        asked = request.fields.include or []
         changes["include"] = msgspec.json.encode([*asked, *([] if ENCRYPTED in asked else [ENCRYPTED])])
     if reasoning.SEALED.encode() in request.body and isinstance(request.fields.input, list):
         changes["input"] = msgspec.json.encode([item for item in request.fields.input if not _is_foreign(item)])
