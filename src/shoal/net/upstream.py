@@ -241,8 +241,6 @@ class Upstream(asyncio.Protocol):
         if response is None:
             self.abort()  # nobody asked
             return
-        if not response.status and not self.head_bytes and self._take_whole(response, data):
-            return
         if not self._paused:
             self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
         if not response.status:
@@ -259,28 +257,6 @@ class Upstream(asyncio.Protocol):
         if not response.status and self.head_bytes > _HEAD_LIMIT:
             response.fail(Fault("upstream_garbled", f"The upstream's headers exceed {_HEAD_LIMIT} bytes."))
             self.abort()
-
-    def _take_whole(self, response: Response, data: bytes) -> bool:
-        """An ordinary answer that came in one read needs no parser: a 200 whose one Content-Length is exactly the rest of the read."""
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or not data.startswith(b"HTTP/1.1 200 "):
-            return False
-        head = data[: end + 2].lower()
-        start = head.find(b"\r\ncontent-length:") + 17
-        digits = head[start : head.find(b"\r\n", start)].strip()
-        if start < 17 or not digits.isdigit() or int(digits) != len(data) - end - 4:
-            return False
-        if head.find(b"\r\ncontent-length:", start) >= 0 or b"\r\ntransfer-encoding:" in head or b"\r\nupgrade:" in head:
-            return False
-        self.head_bytes = end
-        response.status, response.raw_head = 200, data
-        response.reusable = b"\r\nconnection: close" not in head and b"\r\nconnection:close" not in head
-        response.take(data[end + 4 :])
-        if not response.complete:
-            if not response.head.done():
-                response.head.set_result(None)
-            self._complete(response.reusable)
-        return True
 
     def eof_received(self) -> None:
         if self._until_eof and self.response is not None:
