@@ -21,9 +21,10 @@ from shoal.providers.credentials import KeyRing, header_of
 from shoal.providers.prefill import begin
 from shoal.providers.quirks import apply_quirks
 from shoal.providers.registry import Provider
+from shoal.wire.retry import retry_after_s
 
 _MOST_HEADS = 2048
-_REST_S = 10.0
+_REST_S, _LONGEST_REST_S = 10.0, 3600.0  # of a key after a 429: where the upstream does not say, and at most
 
 
 class Sign(Protocol):
@@ -77,17 +78,25 @@ class Channel:
         if call.prefill:
             body, path = begin(self.provider, body, path)
         body, _ = apply_quirks(body, self.provider.quirks)
-        key = self._keys.pick(self._clock()) if self._keys is not None else None
+        while True:
+            key = self._keys.pick(self._clock()) if self._keys is not None else None
+            response = await self._send(path, key, body, call, timeouts)
+            if response.status != 429 or key is None or self._keys is None:
+                return response
+            now = self._clock()
+            self._keys.cool(key, now + min(retry_after_s(response.headers) or _REST_S, _LONGEST_REST_S))
+            if not self._keys.awake(now):
+                return response
+            response.close()  # another key may have room
+
+    async def _send(self, path: str, key: str | None, body: bytes, call: HttpCall, timeouts: Timeouts) -> Response:
         head = self._make_head(path, key, tuple(name for name, _ in call.headers))
         for name, value in call.headers:
             head += f"{name}: {value}\r\n".encode("latin-1")
         if self._sign is not None:
             for name, value in await self._sign("POST", self._url(path), body):
                 head += f"{name}: {value}\r\n".encode("latin-1")
-        response = await self._pool.send(head, body, timeouts)
-        if response.status == 429 and key is not None and self._keys is not None:
-            self._keys.cool(key, self._clock() + _retry_after_s(response.headers))
-        return response
+        return await self._pool.send(head, body, timeouts)
 
     async def get(self, path: str, timeout_s: float, *, at_root: bool = False) -> tuple[int, bytes]:
         """Status and body of a GET below the base URL, or below the server's root. Errors: Fault."""
@@ -131,14 +140,6 @@ class Channel:
     def _url(self, path: str) -> str:
         where = path.removeprefix("root:") if path.startswith("root:") else self._target.prefix + path
         return f"{'https' if self._target.tls else 'http'}://{self._target.authority}{where}"
-
-
-def _retry_after_s(headers: Mapping[bytes, bytes]) -> float:
-    """How long a key rests after a 429: what the upstream says, in seconds; else a moment."""
-    try:
-        return min(max(0.0, float(headers[b"retry-after"])), 3600.0)
-    except (KeyError, ValueError):
-        return _REST_S
 
 
 class Channels(msgspec.Struct, frozen=True):

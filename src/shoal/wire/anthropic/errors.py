@@ -4,11 +4,11 @@ https://platform.claude.com/docs/en/api/errors: the type of an error stands for 
 """
 
 from collections.abc import Mapping
-from math import isfinite
 
 import msgspec
 
 from shoal.core.errors import Fault
+from shoal.wire.retry import retry_after_s as read_retry_after
 
 _STATUSES = {
     "invalid_request_error": 400,
@@ -50,7 +50,7 @@ def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
     """
     said = _said(body)
     plain = f"The upstream answered with status {status}."
-    retry_after_s = _retry_after_s(headers)
+    retry_after_s = read_retry_after(headers)
     if status in (401, 402, 403):
         text = "The upstream refused this gateway's credentials or account; the operator must check the provider's api_key and its credit."
         return Fault("upstream_auth", text, upstream_status=status)
@@ -80,19 +80,6 @@ def _said(body: bytes) -> _Error:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Error()
     return seen if isinstance(seen, _Error) else _Error(message=seen)
-
-
-_LONGEST_RETRY_S = 86_400.0
-
-
-def _retry_after_s(headers: Mapping[bytes, bytes]) -> float | None:
-    for name, scale in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * scale
-        except (KeyError, ValueError):
-            continue
-        return min(max(0.0, seconds), _LONGEST_RETRY_S) if isfinite(seconds) else None
-    return None
 
 
 def write(fault: Fault, receipt: bytes) -> bytes:

@@ -10,6 +10,7 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.wire.gemini.parts import Json
+from shoal.wire.retry import LONGEST_S, retry_after_s
 
 _STATUSES = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "FAILED_PRECONDITION", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
@@ -24,7 +25,6 @@ _CODES = {
 _OF_THE_KEY = ("API_KEY_", "ACCESS_TOKEN_", "CREDENTIALS_", "CONSUMER_", "SERVICE_DISABLED", "BILLING_DISABLED", "ACCOUNT_STATE_")
 """Reasons (google.api.ErrorReason) that blame the key and not the request, whatever the status."""
 
-_LONGEST_RETRY_S = 86_400.0
 
 
 class _Detail(msgspec.Struct, rename="camel"):
@@ -72,7 +72,7 @@ def read_within(body: bytes) -> Fault:
 def _fault(status: int, headers: Mapping[bytes, bytes], said: _Error, body: bytes) -> Fault:
     plain = f"The upstream answered with status {status}."
     message = said.message or plain
-    retry_after_s = _retry_after_s(headers, said)
+    wait_s = _retry_after_s(headers, said)
     details = said.details or ()
     if status in (401, 403) or any(detail.reason and detail.reason.startswith(_OF_THE_KEY) for detail in details):
         text = "The upstream refused this gateway's credentials; the operator must check the provider's api_key."
@@ -86,23 +86,23 @@ def _fault(status: int, headers: Mapping[bytes, bytes], said: _Error, body: byte
         return Fault("upstream_timeout", plain, upstream_status=status)
     if status == 429:
         text = "The upstream is busy, or has reached the limit of what it does for this gateway; try again later."
-        return Fault("upstream_busy", text, retry_after_s=retry_after_s, upstream_status=status)
+        return Fault("upstream_busy", text, retry_after_s=wait_s, upstream_status=status)
     if 400 <= status < 499:
         return Fault("upstream_rejected", message, upstream_status=status, upstream_body=body)
-    return Fault("upstream_error", plain, retry_after_s=retry_after_s, upstream_status=status)
+    return Fault("upstream_error", plain, retry_after_s=wait_s, upstream_status=status)
 
 
 def _retry_after_s(headers: Mapping[bytes, bytes], said: _Error) -> float | None:
     """Seconds to wait: RetryInfo's delay (a protobuf duration such as "37.5s"), or the header's."""
     delays = [detail.retry_delay.removesuffix("s") for detail in said.details or () if detail.retry_delay]
-    for text in (*delays, headers.get(b"retry-after", b"").decode("latin-1")):
+    for text in delays:
         try:
             seconds = float(text)
         except ValueError:
             continue
         if isfinite(seconds):
-            return min(max(0.0, seconds), _LONGEST_RETRY_S)
-    return None
+            return min(max(0.0, seconds), LONGEST_S)
+    return retry_after_s(headers)
 
 
 def _error(fault: Fault) -> Json:

@@ -5,12 +5,12 @@ Those who speak the dialect do not agree on the shape: `error` is an object, a t
 
 import re
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 import msgspec
 
 from shoal.core.errors import Fault
+from shoal.wire.retry import retry_after_s as read_retry_after
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +53,7 @@ def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
     said = _read_error(body) or _Said()
     plain = f"The upstream answered with status {status}."
     message = said.message or plain
-    retry_after_s = _retry_after_s(headers)
+    retry_after_s = read_retry_after(headers)
     if status in (401, 402, 403) or (400 <= status < 500 and said.code in _BAD_KEY_CODES):
         text = "The upstream refused this gateway's credentials; the operator must check the provider's api_key."
         if status == 402:
@@ -139,19 +139,6 @@ _MASKED_KEY = re.compile(r"\S*\*{3,}\S*")
 def _masked(message: str) -> str:
     """The message without the rest of a key that an upstream has half hidden (`sk***Yz`): it is ours, not the caller's."""
     return _MASKED_KEY.sub("***", message)
-
-
-_LONGEST_RETRY_S = 86_400.0
-
-
-def _retry_after_s(headers: Mapping[bytes, bytes]) -> float | None:
-    for name, scale in ((b"retry-after-ms", 0.001), (b"retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * scale
-        except (KeyError, ValueError):
-            continue
-        return min(max(0.0, seconds), _LONGEST_RETRY_S) if isfinite(seconds) else None
-    return None
 
 
 def write(fault: Fault, receipt: bytes) -> bytes:
