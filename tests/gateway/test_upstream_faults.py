@@ -71,7 +71,7 @@ def receipt(shoal: Installation, request_id: str) -> Any:
 
 FIRST = len(STREAM_HEAD) + len(b"%x\r\n" % len(EVENTS[0])) + len(EVENTS[0])  # bytes until the first event is whole
 ALL = stream()
-LAST_BYTE_NEEDED = len(ALL) - len(b"\r\n0\r\n\r\n")  # [DONE] is whole
+LAST_BYTE_NEEDED = ALL.index(EVENTS[2]) + len(EVENTS[2].rstrip())  # the upstream has said why it stopped
 
 
 def many(shoal: Installation, models: list[str], **more: Any) -> list[Answer]:

@@ -45,6 +45,7 @@ KINDS: dict[str, Row] = {
     "unsupported_media_type": Row(415, _BAD, "unsupported_media_type"),
     "rate_limited": Row(429, "rate_limit_error", "rate_limit_exceeded"),
     "headers_too_large": Row(431, _BAD, "headers_too_large"),
+    "superseded": Row(499, _BAD, "superseded"),  # a try that another one overtook
     "client_gone": Row(499, _BAD, "client_closed_request"),
     # ours
     "internal": Row(500, "server_error", "internal_error"),

@@ -16,6 +16,7 @@ from shoal.net.upstream import Response
 
 JSON = b"content-type: application/json\r\n"
 STREAMED = (b"text/event-stream", b"application/vnd.amazon.eventstream")
+_LOST = ("upstream_cut", "upstream_timeout")
 _KEPT_BYTES = 4 * 1024 * 1024
 
 
@@ -78,12 +79,20 @@ class Relay:
         self.exchange.on_pause, self.exchange.on_resume = self.response.pause, self.response.resume
         try:
             await self.response.relay(self.forward)
-        except Fault:
-            if not self.passage.done:  # after the last event nothing is missing
-                raise
+        except Fault as fault:
+            return self._close_despite(fault)
         finally:
             self.exchange.on_pause = self.exchange.on_resume = None
         return self.passage.close()
+
+    def _close_despite(self, fault: Fault) -> bytes:
+        """What ends a stream whose connection broke when all had been said. Errors: `fault`, where something is missing."""
+        if fault.kind not in _LOST and not self.passage.done:
+            raise fault
+        try:
+            return self.passage.close()
+        except Fault as incomplete:
+            raise incomplete if self.call.settled else fault from None
 
     def forward(self, data: bytes) -> None:
         """One piece from the upstream. Errors: Fault, which ends the relay."""
@@ -91,10 +100,10 @@ class Relay:
         if out:
             self._begin()
             self.exchange.send(out)
-        if self.passage.failed is not None:
-            raise self.passage.failed
         if self.keeps:
             self._keep(data)
+        if self.passage.failed is not None:
+            raise self.passage.failed
         if self.call.keeping is not None:
             self.call.keeping.pass_by(data, out)
 

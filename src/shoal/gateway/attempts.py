@@ -74,9 +74,12 @@ async def make_try(call: Call, wish: Try) -> None:
         response = await call.world.upstreams.send(deployment, call.endpoint.kind, calls[0], wish.first_byte_s)
         call.waited_s += time.perf_counter() - this.started_at
         try:
-            await _bring(call, this, way, response, wish)
+            fault = await _bring(call, this, way, response, wish)
         finally:
             response.close()
+    except asyncio.CancelledError:
+        fault = Fault("superseded", "The try was called off.")  # which says nothing of the deployment
+        raise
     except Fault as broken:
         fault = broken
         _close(call, this, broken)
@@ -94,7 +97,8 @@ def _close(call: Call, this: Attempt, broken: Fault) -> None:
         call.waited_s = max(call.waited_s, sum(one.duration_s for one in call.attempts))
 
 
-async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Response, wish: Try) -> None:
+async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Response, wish: Try) -> Fault | None:
+    """Bring the answer to the caller; what broke it, where others have gone on with it. Errors: Fault."""
     if response.status != 200:
         raise way.fault(response.status, response.headers, await answer.read(call, response))
     if this.deployment.local:
@@ -102,22 +106,26 @@ async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Respon
     if wish.hold:
         await held.keep(call, this, way, response)
     elif call.request.stream:
-        await _stream(call, this, way, response)
+        return await _stream(call, this, way, response)
     else:
         body = response.whole() if response.complete else await answer.read(call, response)
         await answer.give(call, this, way, (body,))
+    return None
 
 
-async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> None:
+async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> Fault | None:
     if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
         raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
     relay = answer.Relay(call, this, way.stream(Settlement(call)), response, keeps=continuation.is_possible(call))
     try:
         await relay.run()
     except Fault as fault:
-        if not (relay.keeps and fault.row.try_another and relay.begun):
+        if not (relay.keeps and fault.row.try_another and relay.begun) or call.settled:
             raise
+        response.close()
         await continuation.go_on(call, way, relay, fault)
+        return fault
+    return None
 
 
 async def _portions(call: Call, this: Attempt, way: bridge.Bridge, calls: bridge.Calls) -> tuple[bytes, ...]:

@@ -46,8 +46,9 @@ def choose(call: Call, deployment: Deployment) -> Bridge:
     endpoint = call.endpoint
     if endpoint.kind != "chat":
         return others.choose(endpoint.kind, call.request, deployment)
-    forward = dialects.FORWARDS.get((endpoint.dialect, deployment.dialect))
-    return Translated(call, deployment.dialect) if forward is None else Forwarded(call, forward, deployment.dialect)
+    dialect = endpoint.dialect if endpoint.dialect in deployment.also else deployment.dialect
+    forward = dialects.FORWARDS.get((endpoint.dialect, dialect))
+    return Translated(call, dialect) if forward is None else Forwarded(call, forward, dialect)
 
 
 class Forwarded:
@@ -114,7 +115,14 @@ class Translated:
         return self._caller.answer(answer, cost, receipt, self._conversation, self._call)
 
     def stream(self, settle: Settle) -> Passage:
-        return Translation(self._call, self.reader(), self.writer(), settle)
+        return Translation(self, self.reader(), self.writer(), settle)
+
+    def name(self, deltas: Sequence[Delta]) -> Sequence[Delta]:
+        """These deltas; the beginning of an answer with our id and time where the upstream gave none."""
+        if not deltas or not isinstance(began := deltas[0], Began) or (began.id and began.created):
+            return deltas
+        named = msgspec.structs.replace(began, id=began.id or self.call.id, created=began.created or int(self.call.at_s))
+        return [named, *deltas[1:]]
 
     def writer(self) -> AnswerWriter:
         """A writer of what the caller reads."""
@@ -130,8 +138,8 @@ class Translated:
 class Translation:
     """A streamed answer, its deltas read and written anew."""
 
-    def __init__(self, call: Call, reader: AnswerReader, writer: AnswerWriter, settle: Settle) -> None:
-        self._call = call
+    def __init__(self, way: Translated, reader: AnswerReader, writer: AnswerWriter, settle: Settle) -> None:
+        self._way = way
         self._reader = reader
         self._writer = writer
         self._settle = settle
@@ -166,8 +174,4 @@ class Translation:
             return b""
         if self._before:
             deltas, self._before = [*self._before, *deltas], []
-        if deltas and isinstance(began := deltas[0], Began) and not (began.id and began.created):
-            call = self._call
-            named = msgspec.structs.replace(began, id=began.id or call.id, created=began.created or int(call.at_s))
-            deltas = [named, *deltas[1:]]
-        return self._writer.feed(deltas)
+        return self._writer.feed(self._way.name(deltas))

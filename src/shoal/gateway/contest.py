@@ -31,6 +31,7 @@ class Contest:
         """The first to claim wins. Errors: Fault superseded for all others."""
         if self._winner is None:
             self._winner = attempt
+            self._mark_losers(attempt)
             for task, wish in self._running.items():
                 if wish.deployment is not attempt.deployment:
                     task.cancel()
@@ -50,9 +51,7 @@ class Contest:
             call.contest = None
             for task in self._running:
                 task.cancel()
-            if self._running:
-                await asyncio.wait(self._running)
-            self._mark_losers()
+            await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _follow(self, first: Try, plan: Plan) -> Outcome | None:
         late_at: float | None = None
@@ -101,8 +100,8 @@ class Contest:
                 failed = failed or Failed(error, wish.deployment)
         return False, failed
 
-    def _mark_losers(self) -> None:
+    def _mark_losers(self, winner: Attempt) -> None:
         for attempt in self._call.attempts:
-            if attempt is not self._winner and self._winner is not None and attempt.error is None:
+            if attempt is not winner and attempt.error is None:
                 attempt.error = "superseded"
                 attempt.duration_s = time.perf_counter() - attempt.started_at

@@ -4,6 +4,8 @@ Only text is gone on with. A tool call, JSON, or a thought that broke off ends i
 choices. No word is repeated or missing: the beginning that is handed on is exactly what the caller has had. The receipt lists both tries.
 """
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from shoal.core.conversation import Conversation, Message, Text
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.ports import AnswerWriter
+from shoal.core.usage import Usage, charge
 from shoal.gateway import answer
 from shoal.gateway.bridge import Bridge, Translated, Translation
 from shoal.gateway.settle import Settlement
@@ -41,20 +44,22 @@ def is_possible(call: "Call") -> bool:
 async def go_on(call: "Call", way: Bridge, broken: answer.Relay, fault: Fault) -> None:
     """Finish the caller's stream by other deployments. Errors: the Fault that broke it, when none can."""
     said = _read(way, broken.kept)
+    _close(call, broken.attempt, fault, said)
     for deployment in _successors(call, broken.attempt.deployment):
         text = _text_of(said)
         if text is None:
             break
-        _close(broken.attempt, fault)
         attempt = Attempt(deployment, time.perf_counter(), continued=True)
         call.attempts.append(attempt)
         call.attempt = attempt
         try:
             more = await _take_up(call, attempt, said, text)
         except _Broken as again:
-            fault, said = again.fault, again.said
-            _close(attempt, fault)
+            _close(call, attempt, again.fault, again.said[len(said) :])
+            said = again.said
             continue
+        if call.keeping is not None:
+            await call.keeping.finish_stream(attempt, more)
         call.exchange.end(more)
         return
     raise fault
@@ -72,10 +77,11 @@ class _Broken(Exception):
 async def _take_up(call: "Call", attempt: Attempt, said: list[Delta], text: str) -> bytes:
     """Relay what a deployment adds to `text`; what ends the caller's stream. Errors: _Broken."""
     world, deployment = call.world, attempt.deployment
-    way = Translated(call, deployment.dialect, _with_beginning(call.conversation(), text))
+    beginning = text.rstrip()
+    way = Translated(call, deployment.dialect, _with_beginning(call, deployment, beginning))
     writer = way.writer()
-    writer.feed(said)  # the caller has had it: the writer must only know
-    passage = Continued(way, writer, Settlement(call))
+    writer.feed(way.name(said))  # the caller has had it: the writer must only know
+    passage = Continued(way, writer, Settlement(call), text[len(beginning) :])
     world.health.begin(deployment)
     fault: Fault | None = None
     try:
@@ -84,11 +90,18 @@ async def _take_up(call: "Call", attempt: Attempt, said: list[Delta], text: str)
         try:
             if response.status != 200:
                 raise way.fault(response.status, response.headers, await response.read())
+            if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
+                raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
             relay = answer.Relay(call, attempt, passage, response)
             return await relay.run_on()
         finally:
             response.close()
+    except asyncio.CancelledError:
+        fault = Fault("superseded", "The try was called off.")
+        raise
     except Fault as broken:
+        if call.settled:
+            raise
         fault = broken
         raise _Broken(broken, [*said, *passage.heard]) from None
     finally:
@@ -96,44 +109,79 @@ async def _take_up(call: "Call", attempt: Attempt, said: list[Delta], text: str)
 
 
 class Continued(Translation):
-    """A stream that goes on with another: its own beginning is passed over, and what it says is remembered for the next."""
+    """A stream that goes on with another: its own beginning is passed over, and what it says is remembered for the next.
 
-    def __init__(self, way: Translated, writer: AnswerWriter, settle: Settlement) -> None:
-        super().__init__(way.call, way.reader(), writer, settle)
+    `blanks` ended the text so far; they were not handed on, since models write a blank before a word and not after one. Where the new text
+    begins with them, the caller has had them.
+    """
+
+    def __init__(self, way: Translated, writer: AnswerWriter, settle: Settlement, blanks: str) -> None:
+        super().__init__(way, way.reader(), writer, settle)
         self.heard: list[Delta] = []
+        self._blanks = blanks
 
     def write(self, deltas: Sequence[Delta]) -> bytes:
-        new = [delta for delta in deltas if not isinstance(delta, Began)]
+        new = [self._without_blanks(delta) for delta in deltas if not isinstance(delta, Began)]
         self.heard += new
         return super().write(new)
 
+    def _without_blanks(self, delta: Delta) -> Delta:
+        if not self._blanks or not isinstance(delta, TextDelta):
+            return delta
+        text = delta.text
+        while text and self._blanks and text[0] == self._blanks[0]:
+            text, self._blanks = text[1:], self._blanks[1:]
+        if text:
+            self._blanks = ""
+        return msgspec.structs.replace(delta, text=text)
+
 
 def _read(way: Bridge, kept: list[bytes]) -> list[Delta]:
-    reader = way.reader()
-    return [delta for piece in kept for delta in reader.feed(piece)]
+    """What the caller has had: all up to what broke the stream, which may be an event of its own."""
+    reader, said = way.reader(), list[Delta]()
+    with contextlib.suppress(Fault):
+        for piece in kept:
+            said += reader.feed(piece)
+    return said
 
 
 def _text_of(said: list[Delta]) -> str | None:
     """The text so far, if text and thoughts before it are all there is, and it has not ended."""
     if not all(isinstance(delta, (Began, TextDelta, CitationDelta, Used)) for delta in said):
         return None
-    return "".join(delta.text for delta in said if isinstance(delta, TextDelta)) or None
+    text = _words(said)
+    return text if text.strip() else None
+
+
+def _words(said: Sequence[Delta]) -> str:
+    return "".join(delta.text for delta in said if isinstance(delta, TextDelta))
 
 
 def _successors(call: "Call", broken: Deployment) -> list[Deployment]:
     able = [one for one in call.candidates if one.capabilities.prefill]
+    able.sort(key=lambda one: not call.health(one).available)
     others = [one for one in able if one.id != broken.id]
     return [*others, *(one for one in able if one.id == broken.id)][:_MOST_TIMES]
 
 
-def _with_beginning(conversation: Conversation, text: str) -> Conversation:
-    """The same request, the answer begun. The trailing blanks of the beginning stay: they are the caller's already."""
-    spent = len(text) // 4  # what is left of max_tokens is not known exactly
-    limit = None if conversation.max_tokens is None else max(1, conversation.max_tokens - spent)
+def _with_beginning(call: "Call", deployment: Deployment, text: str) -> Conversation:
+    """The same request, the answer begun, and what is left of its tokens."""
+    conversation, limit = call.conversation(), call.conversation().max_tokens
+    if limit is not None:
+        spent = call.world.counter.count_text(text, deployment.upstream_model, deployment.provider).tokens
+        limit = max(1, limit - spent)
     message = Message("assistant", (Text(text),))
     return msgspec.structs.replace(conversation, messages=(*conversation.messages, message), max_tokens=limit)
 
 
-def _close(attempt: Attempt, fault: Fault) -> None:
+def _close(call: "Call", attempt: Attempt, fault: Fault, said: Sequence[Delta]) -> None:
+    """A try that broke off, and what it used: as it said itself, else counted here, since its upstream will charge for it."""
+    deployment, counter, words = attempt.deployment, call.world.counter, _words(said)
+    used = next((delta.usage for delta in reversed(said) if isinstance(delta, Used)), None)
+    if used is None and words:
+        asked = counter.count_conversation(call.conversation(), deployment).tokens
+        used = Usage(asked, counter.count_text(words, deployment.upstream_model, deployment.provider).tokens, source="estimated")
+    if used is not None:
+        attempt.usage, attempt.cost_nano = used, charge(used, deployment.price)
     attempt.error, attempt.status = fault.row.code or fault.kind, fault.upstream_status
     attempt.duration_s = time.perf_counter() - attempt.started_at
