@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from shoal import settings
+from shoal.gateway import door, endpoints
 from shoal.providers import options
 
 ROOT = Path(__file__).parents[2]
@@ -78,3 +79,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_decision_is_in_the_index() -> None:
     index = (ROOT / "docs/decisions/README.md").read_text("utf-8")
     assert [page.name for page in (ROOT / "docs/decisions").glob("0*.md") if page.name not in index] == []
+
+
+def test_every_endpoint_is_told() -> None:
+    told = (ROOT / "docs/guide/api.md").read_text("utf-8")
+    paths = {path.decode() for path in (*endpoints.HOT, *door.PAGES, *door.OPEN) if not path.startswith(b"/openai")}
+    verbs = {f":{verb.decode()}" for verb in endpoints._VERBS}
+    assert [one for one in sorted(paths | verbs) if one not in told] == []
+
+
+def test_every_known_provider_is_told() -> None:
+    told = (ROOT / "docs/guide/providers.md").read_text("utf-8")
+    assert [row.stem for row in (ROOT / "src/shoal/providers/rows").glob("*.toml") if row.stem not in told] == ["minnow"]

@@ -1,6 +1,9 @@
 """The request's path.
 
-door.py which endpoint, who asks, and the last word on every fault; serve.py the sentence; call.py one request under way; attempts.py
-follows a policy's plan; answer.py brings an upstream's answer to the caller; settle.py the receipt and the ledger's entry; auth.py keys
-in memory and how often strangers may knock; status.py the endpoints that answer from memory.
+door.py who asks, and the last word on every fault; endpoints.py the endpoints as data; serve.py the sentence; call.py one request under
+way; world.py what all requests share; planning.py whom to ask, abilities.py who can; attempts.py follows a policy's plan, contest.py has
+tries beside each other, held.py answers that are judged first, continuation.py goes on after a break; bridge.py and others.py from the
+caller's dialect to the upstream's and back; answer.py brings an answer to the caller; counting.py only counts; keeping.py, cache.py and
+retention.py what is kept; settle.py and receipt.py the bill; health.py how deployments do; auth.py keys and strangers; status.py pages
+that answer from memory.
 """

@@ -1,4 +1,5 @@
-"""Dialects: bytes of the wire to and from what the gateway must know of them. Pure.
+"""Dialects: bytes of the wire to and from what all of them share, core's nouns. Pure.
 
-sse.py frames server-sent events; openai_chat is OpenAI's chat completions.
+dialects.py is the table of them all. openai_chat, openai_responses, anthropic and gemini are spoken by callers and upstreams; bedrock and
+cohere by upstreams alone. embeddings.py and rerank.py are the endpoints that are no conversation; sse.py frames server-sent events.
 """
