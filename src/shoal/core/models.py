@@ -26,7 +26,8 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Deployment(msgspec.Struct, frozen=True):
     """One way to reach a model. `model` is its public name, `upstream_model` what the upstream calls it; a price of None is unknown.
 
-    `local` marks the process beside us, which tells in a header what it left out of a request. `dialect` is what the upstream speaks.
+    `local` marks the process beside us, which tells in a header what it left out of a request. `dialect` is what the upstream speaks,
+    `also` what it speaks besides: callers who speak that are forwarded in it.
     `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
     """
 
@@ -45,3 +46,4 @@ class Deployment(msgspec.Struct, frozen=True):
     quantization: str | None = None
     collects_data: bool | None = None
     zero_retention: bool | None = None
+    also: tuple[str, ...] = ()

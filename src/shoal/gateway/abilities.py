@@ -24,7 +24,7 @@ def keep_able(call: Call, candidates: Sequence[Deployment]) -> Sequence[Deployme
     try:
         call.conversation()
     except Fault:
-        if any((call.endpoint.dialect, one.dialect) in FORWARDS for one in candidates):
+        if any(call.endpoint.dialect in one.also or (call.endpoint.dialect, one.dialect) in FORWARDS for one in candidates):
             return candidates  # words of the dialect's own, which one that speaks it may understand
         raise
     for ability, param in _wants(call):

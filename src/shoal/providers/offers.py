@@ -122,6 +122,7 @@ class Offers:
             region=provider.values.get("region"),
             collects_data=row.collects_data,
             zero_retention=row.zero_retention,
+            also=("openai_responses",) if "responses" in row.endpoints else (),
         )
 
     def _traits_of(self, provider: Provider, upstream_model: str) -> Traits:

@@ -20,7 +20,7 @@ _NO_ROW = Row(
     docs="https://platform.openai.com/docs/api-reference",
     dialect="openai_chat",
     base_url="",
-    endpoints=("chat", "completions", "embeddings", "rerank", "models", "responses"),
+    endpoints=("chat", "completions", "embeddings", "rerank", "models"),
 )
 
 
