@@ -1,5 +1,5 @@
-"""Every provider's chat request arrives at its documented path, with its documented key header, once. The expected values are written from
-the documentation that each row cites, not computed from the row."""
+"""A hosted provider's chat request arrives at the path, and with the key header, that are written out here, each header once. The expected
+values are not computed from the rows."""
 
 import asyncio
 from collections import Counter
