@@ -178,6 +178,7 @@ class Upstream:
         self.tunnels: list[Received] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._scripts: dict[str, list[Script]] = {}
+        self._every: Script | None = None
         self._received: defaultdict[str, list[Received]] = defaultdict(list)
         self._lock = threading.Lock()
         self.connections = 0
@@ -188,6 +189,10 @@ class Upstream:
     def play(self, model: str, *scripts: Script) -> None:
         """What the requests for a model get, one script each; the last one is for all that follow."""
         self._scripts[model] = list(scripts)
+
+    def play_all(self, script: Script) -> None:
+        """What every request gets, whatever it asks for and wherever."""
+        self._every = script
 
     def received(self, model: str) -> list[Received]:
         """The requests for a model so far."""
@@ -239,6 +244,8 @@ class Upstream:
         return True
 
     def _choose(self, request: Received) -> Script:
+        if self._every is not None:
+            return self._every
         try:
             model = request.json["model"]
         except (ValueError, KeyError, TypeError):

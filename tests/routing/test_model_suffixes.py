@@ -42,3 +42,9 @@ def test_the_names_of_a_deployment() -> None:
     for name in ("azure", "Azure", "azure/EastUS", "azure/fp8", "EAST"):
         assert is_of_provider(one, name)
     assert not any(is_of_provider(one, name) for name in ("azure/westus", "gpt-5", "", "azure/"))
+
+
+def test_an_exact_name_may_end_in_free() -> None:
+    assert split_suffix("openrouter/google/gemini-2.0-flash-exp:free") == ("openrouter/google/gemini-2.0-flash-exp:free", None)
+    assert split_suffix("google/gemini-2.0-flash-exp:free") == ("google/gemini-2.0-flash-exp", "free")
+    assert split_suffix("openrouter/google/gemini-2.0-flash-exp:floor") == ("openrouter/google/gemini-2.0-flash-exp", "floor")

@@ -118,7 +118,7 @@ class Catalogue:
         name, slash, rest = model.partition("/")
         provider = self._offers.providers.get(name) if slash and rest else None
         serving = self._offers.serving(model)
-        if provider is not None and provider.missing is None and (not serving or self._offers.knows(name, rest)):
+        if provider is not None and provider.missing is None and (not serving or "/" in rest or self._offers.knows(name, rest)):
             return (self._offers.deployment(name, rest, model),)
         if serving:
             return tuple(self._offers.deployment(one, upstream_model, model) for one, upstream_model in serving)

@@ -13,11 +13,13 @@ def split_suffix(model: str, names: Container[str] = ()) -> tuple[str, Suffix | 
     """The name without its suffix, and the suffix (https://openrouter.ai/docs/guides/routing/provider-selection).
 
     Only :floor (cheapest), :nitro (most tokens a second) and :free (at no price) are suffixes: `llama3:latest` and `...-v1:0` are names.
-    `names` holds those that really end in such a word.
+    `names` holds those that really end in such a word. So does an exact `openrouter/google/gemini:free`: where there is one provider only,
+    nothing is left to choose, and OpenRouter's own names end so.
     """
     name, colon, word = model.rpartition(":")
     suffix = _SUFFIXES.get(word)
-    if suffix is None or not colon or not name or model in names:
+    exact = suffix == "free" and name.count("/") >= 2
+    if suffix is None or exact or not colon or not name or model in names:
         return model, None
     return name, suffix
 
