@@ -376,8 +376,14 @@ def test_thought_comes_as_words_and_as_details() -> None:
             "reasoning_content": "t",
             "reasoning_details": [{"type": "reasoning.text", "text": "t", "format": "anthropic-claude-v1", "index": 0}],
         },
-        {"reasoning_details": [{"type": "reasoning.text", "text": "", "signature": "s", "format": "anthropic-claude-v1", "index": 0}]},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "", "signature": "s", "index": 0}]},
     ]
+
+
+def test_thoughts_are_numbered_from_0_whatever_their_blocks() -> None:
+    found, _ = written([ReasoningDelta("a", block=-1, id="x", origin="bedrock"), ReasoningDelta("b", block=7, id="y")])
+    details = [one["choices"][0]["delta"]["reasoning_details"][0] for one in found]
+    assert [(one["index"], one["id"], one["format"]) for one in details] == [(0, "x", "amazon-bedrock-v1"), (1, "y", "unknown")]
 
 
 WORDS = st.text(min_size=1, max_size=6)

@@ -58,7 +58,11 @@ class Reader:
             raise self.failed
         out: list[Delta] = []
         if self._splitter.rest.strip():  # an upstream may leave out the last blank line
-            out = self._read([self._splitter.rest.rstrip(b"\r\n") + b"\n\n"])
+            try:
+                out = self._read([self._splitter.rest.rstrip(b"\r\n") + b"\n\n"])
+            except Fault as fault:
+                if not (self._told.finished and fault.kind == "upstream_garbled"):  # half an event after the answer is whole
+                    raise
             if self.failed is not None:
                 raise self.failed
         if not self._done:
@@ -106,6 +110,7 @@ class Writer:
         self._head = b""
         self._usage = Usage()
         self._lengths: dict[int, int] = {}
+        self._thoughts: dict[int, dict[int, dict[str, Any]]] = {}
         self._begin(Began(model=conversation.model))
 
     def _begin(self, began: Began) -> None:
@@ -138,10 +143,24 @@ class Writer:
             self._lengths[delta.choice] = so_far + len(delta.text)
         return {
             "index": delta.choice,
-            "delta": said | _say(delta, so_far),
+            "delta": said | (self._think(delta) if isinstance(delta, ReasoningDelta) else _say(delta, so_far)),
             "logprobs": delta.raw if isinstance(delta, LogprobsDelta) else None,
             "finish_reason": (delta.finish or "stop") if isinstance(delta, Ended) else None,
         }
+
+    def _think(self, delta: ReasoningDelta) -> dict[str, Any]:
+        """Pieces of a thought. OpenAI's SDK joins them by their index, which it takes for a place in a list, and adds text to text: so
+        thoughts are numbered from 0, and what must not be doubled is said once."""
+        begun = self._thoughts.setdefault(delta.choice, {})
+        told = begun.setdefault(delta.block, {"index": len(begun)})
+        details = thoughts.write(delta.text, delta.signature, delta.redacted, delta.origin, delta.id, told["index"])
+        for detail in details:
+            for name in ("format", "id"):
+                if detail.get(name) == told.get(name):
+                    detail.pop(name, None)
+                elif name in detail:
+                    told[name] = detail[name]
+        return ({"reasoning_content": delta.text} if delta.text else {}) | ({"reasoning_details": details} if details else {})
 
     def close(self, cost: str | None, receipt: bytes) -> bytes:
         """The usage chunk with cost and receipt where the caller asked for one, the receipt as a comment where not, and the last event."""
@@ -159,9 +178,6 @@ def _say(delta: Delta, so_far: int) -> dict[str, Any]:
             return {"content": text}
         case RefusalDelta(text=text):
             return {"refusal": text}
-        case ReasoningDelta():
-            details = thoughts.write(delta.text, delta.signature, delta.redacted, delta.origin, delta.id, delta.block)
-            return ({"reasoning_content": delta.text} if delta.text else {}) | ({"reasoning_details": details} if details else {})
         case ToolCallDelta():
             return {"tool_calls": [tools.write_piece(delta.index, delta.id, delta.name, delta.arguments, delta.signature)]}
         case CitationDelta(citation=citation):

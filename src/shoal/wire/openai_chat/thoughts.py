@@ -11,7 +11,14 @@ import msgspec
 
 from shoal.core.conversation import Reasoning
 
-_FORMATS = {"anthropic": "anthropic-claude-v1", "gemini": "google-gemini-v1", "openai_responses": "openai-responses-v1"}
+_FORMATS = {
+    "anthropic": "anthropic-claude-v1",
+    "gemini": "google-gemini-v1",
+    "openai_responses": "openai-responses-v1",
+    # names of ours, since OpenRouter has none: without one their makers would not get their thoughts back
+    "bedrock": "amazon-bedrock-v1",
+    "cohere": "cohere-v2",
+}
 _ORIGINS = {name: origin for origin, name in _FORMATS.items()}
 
 
