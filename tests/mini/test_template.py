@@ -107,3 +107,18 @@ def test_far_too_long_is_refused_on_its_first_part():
 
 def test_long_texts_of_few_tokens_fit():
     assert encode_pieces(lambda text: [0] * -(-len(text) // 30), ["x" * 120], 4) == [0] * 4
+
+
+@pytest.mark.parametrize("source", [TEMPLATE, SMOLLM2, TEMPLATE.replace("message['content']", "message['content'] | trim")])
+def test_a_continued_message_is_left_open(source):
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Once <|im_end|> a "}]
+    shown = TOKENIZER.show(ChatTemplate(source, TOKENIZER, {}).encode(turns, None, 10_000, continued=True))
+    assert shown.endswith("[[<|im_start|>]]user\nHi[[<|im_end|>]]\n[[<|im_start|>]]assistant\nOnce <|im_end|> a ")
+
+
+def test_a_template_without_the_last_message_cannot_continue_it():
+    with pytest.raises(Fault) as caught:
+        ChatTemplate("{{ messages[0].content }}", TOKENIZER, {}).render(
+            [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "x"}], continued=True
+        )
+    assert caught.value.param == "messages"

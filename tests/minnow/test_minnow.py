@@ -199,3 +199,18 @@ def test_the_mini_goes_with_its_parent(tmp_path: Path) -> None:
     os.kill(running.process.pid, signal.SIGKILL)
     mini.wait(timeout=5)
     running.wait()
+
+
+def test_an_answer_that_is_gone_on_with_is_the_one_that_was_not_interrupted(client: openai.OpenAI) -> None:
+    whole = ask(client, STORY, temperature=0, max_tokens=40).choices[0].message.content
+    assert whole is not None
+    words = whole.split(" ")
+    beginning = " ".join(words[:12])
+    rest = client.chat.completions.create(
+        model="minnow",
+        messages=[{"role": "user", "content": STORY}, {"role": "assistant", "content": beginning}],
+        temperature=0,
+        max_tokens=40,
+        extra_body={"continue_final_message": True, "add_generation_prompt": False},
+    )
+    assert (beginning + (rest.choices[0].message.content or "")).startswith(whole)

@@ -78,7 +78,7 @@ async def _encode(model: ServedChat, request: ChatRequest, use: ToolUse, form: A
     def encode() -> list[int]:
         made = turns.make_turns(request.messages, use, form, template_knows_tools=template.knows_tools)
         offered = tools.describe(use.functions) if use.functions and template.knows_tools else None
-        return template.encode(made, offered, limit)
+        return template.encode(made, offered, limit, continued=bool(request.continue_final_message))
 
     return await encode_fitting(encode, size, "messages", model.context_tokens)
 

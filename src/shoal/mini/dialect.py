@@ -138,6 +138,8 @@ class ChatRequest(Generation, frozen=True, kw_only=True):
     function_call: Any = None
     modalities: list[str] | None = None
     audio: Any = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
 
 
 class CompletionRequest(Generation, frozen=True, kw_only=True):
@@ -240,6 +242,7 @@ def check_chat(request: ChatRequest, can: Capabilities) -> None:
         raise _unsupported("top_logprobs", f"'top_logprobs' can be {can.top_logprobs} at most; 'logprobs' alone gives the chosen tokens'.")
     if request.logprobs and not can.chosen_logprobs:
         raise _unsupported("logprobs", "This model gives no logprobs; leave 'logprobs' out.")
+    check_continued(request)
     for name in ("functions", "function_call"):
         if getattr(request, name):
             raise _unsupported(name, f"'{name}' is the old form of function calling; use 'tools' and 'tool_choice'.")
@@ -247,6 +250,27 @@ def check_chat(request: ChatRequest, can: Capabilities) -> None:
         raise _unsupported(
             "modalities" if request.modalities else "audio", "This model answers with text only; leave 'modalities' and 'audio' out."
         )
+
+
+def check_continued(request: ChatRequest) -> None:
+    """An answer that goes on from the last message, as vLLM's chat API has it. Raises Fault.
+
+    https://docs.vllm.ai/en/latest/serving/openai_compatible_server/ (extra parameters of the chat API)
+    """
+    if not request.continue_final_message:
+        if request.add_generation_prompt is False:
+            text = "'add_generation_prompt': false is only allowed with 'continue_final_message': true."
+            raise Fault("invalid_value", text, param="add_generation_prompt")
+        return
+    if request.add_generation_prompt is not False:
+        text = "'continue_final_message' needs 'add_generation_prompt': false: an answer is gone on with, or begun."
+        raise Fault("invalid_value", text, param="add_generation_prompt")
+    if not request.messages or request.messages[-1].role != "assistant" or request.messages[-1].tool_calls:
+        text = "'continue_final_message' goes on from an assistant's text: let the last message be one."
+        raise Fault("invalid_value", text, param="messages")
+    for name in ("tools", "response_format"):
+        if getattr(request, name):
+            raise _unsupported(name, f"This model cannot go on from a beginning with {name!r}; leave one of them out.")
 
 
 def check_completion(request: CompletionRequest, can: Capabilities) -> None:

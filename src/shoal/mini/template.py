@@ -68,26 +68,31 @@ class ChatTemplate:
         self._named_tokens = dict(named_tokens)
         # no letters: a template may change the case of a text
         self._marker = f"\ue000{secrets.randbelow(10**18)}\ue001"
+        self._end = f"\ue002{secrets.randbelow(10**18)}\ue003"
         spellings = sorted((name for name in tokenizer.special_tokens if len(name) > 1), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spellings))) if spellings else None
         self.knows_tools = re.search(r"\btools\b", source) is not None
 
-    def encode(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None, limit: int) -> list[int]:
-        """Prompt tokens for `turns`, with the assistant's turn opened.
+    def encode(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None, limit: int, *, continued: bool = False) -> list[int]:
+        """Prompt tokens for `turns`, with the assistant's turn opened, or with the last one left open if it is `continued`.
 
         Raises Fault (param `messages`) where the template refuses them, and TooLong.
         """
-        return encode_pieces(self._tokenizer.encode, self.render(turns, tools).split(self._marker), limit)
+        return encode_pieces(self._tokenizer.encode, self.render(turns, tools, continued=continued).split(self._marker), limit)
 
-    def render(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None) -> str:
+    def render(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None, *, continued: bool = False) -> str:
         """The prompt as text, markers included. Raises Fault."""
+        messages = self._break_up(list(turns))
+        if continued:  # what a template puts after the last text is cut off where the text ends, as transformers does it
+            messages[-1] = messages[-1] | {"content": messages[-1]["content"] + self._end}
         try:
-            return self._template.render(
-                messages=self._break_up(list(turns)),
+            text = self._template.render(
+                messages=messages,
                 tools=self._break_up(list(tools)) if tools else None,
-                add_generation_prompt=True,
+                add_generation_prompt=not continued,
                 **self._named_tokens,
             )
+            return text[: text.rindex(self._end)] if continued else text
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, RecursionError) as error:
             # a template is a program of the model's makers: what it cannot do with these messages, it says in its own words
             raise Fault("invalid_value", f"The model's chat template does not accept these messages: {error}", param="messages") from error

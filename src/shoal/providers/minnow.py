@@ -8,7 +8,7 @@ import asyncio
 import msgspec
 
 from shoal.core.errors import Fault
-from shoal.core.models import Deployment
+from shoal.core.models import Capabilities, Deployment
 from shoal.core.money import Price
 from shoal.providers.channel import Channel
 
@@ -85,6 +85,7 @@ class Minnow:
                 provider=PROVIDER,
                 upstream_model=model.id,
                 local=True,
+                capabilities=Capabilities(prefill=True),
                 price=price_of(
                     self._usd_per_hour,
                     model.decode_tokens_per_s or health.decode_tokens_per_s,
