@@ -202,7 +202,11 @@ class Stream:
         rest = self._splitter.rest
         out = b""
         if rest.strip():  # an upstream may leave out the last blank line
-            out = self._look(rest.rstrip(b"\r\n") + b"\n\n")
+            try:
+                out = self._look(rest.rstrip(b"\r\n") + b"\n\n")
+            except Fault:
+                if not self.finished:  # half an event after the answer is whole takes nothing from it
+                    raise
             if self.failed is not None:
                 raise self.failed
         if self.done:
