@@ -44,12 +44,19 @@ def check(settings: Settings) -> None:
     from shoal.providers.configured import priced_like
     from shoal.providers.prices import look_up
     from shoal.providers.registry import load
+    from shoal.providers.row import read_rows
     from shoal.routing.routes import BadRoute, build_routes
 
     try:
-        build_routes(settings.routes)
+        routes = build_routes(settings.routes)
     except BadRoute as error:
         raise BadSettings(str(error)) from None
+    known = {*settings.providers, *read_rows()}
+    for route in routes.values():
+        for model in route.models:
+            provider, slash, rest = model.partition("/")
+            if slash and not (provider in known and rest) and model not in settings.models:
+                raise BadSettings(f"routes.{route.name}.models: {model!r} names no provider; there is none called {provider!r}")
     for name, provider in load(settings.providers, os.environ).items():
         try:
             if provider.missing is None:
