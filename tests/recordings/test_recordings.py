@@ -46,12 +46,13 @@ ALLOWED = [
         "openai_chat", r"/(prompt_cache_key|user|seed|random_seed|max_tokens|max_completion_tokens)", "a row's quirk renames or drops it"
     ),
     Allowed("openai_responses", r"/include(/.*)?", "thought is always asked back in the form that the next turn needs"),
-    Allowed("anthropic", r"/tool_choice", "`auto` is what is meant where nothing is said"),
-    Allowed("gemini", r"/generationConfig/responseModalities(/.*)?", "words are what is meant where nothing is said"),
-    Allowed("gemini", r"/(tools|toolConfig|generationConfig).*", "a schema may be said in either of two members"),
+    Allowed("anthropic", r"/tool_choice(/type)?", "`auto` is what is meant where nothing is said"),
+    Allowed("gemini", r"/generationConfig/responseModalities", "words are what is meant where nothing is said"),
     Allowed("bedrock", r"/messages/\d+/content/\d+/document/name", "names are made to fit the rules and to be unique"),
 ]
 """All that may differ. Nothing else may, but for how JSON and the dialects write the same thing, which `plain` evens out."""
+
+SAME_NAMES = {"parameters_json_schema": "parametersJsonSchema"}  # protobuf's JSON takes either spelling
 
 CUTS = {"whole": 0, "seven": 7, "bytes": 1}
 
@@ -187,7 +188,7 @@ def _is_allowed(dialect: str, path: str) -> bool:
 def plain(value: Any) -> Any:
     """What JSON says, without the ways to say it: null and empty are nothing; JSON in a text is its value; one text is a list of one."""
     if isinstance(value, dict):
-        members = {name: plain(one) for name, one in value.items()}
+        members = {SAME_NAMES.get(name, name): plain(one) for name, one in value.items()}
         members = {name: one for name, one in members.items() if one not in (None, "", [], {}, False)}
         for name in ("content", "system"):
             if isinstance(members.get(name), str):
