@@ -61,6 +61,7 @@ class Door:
             _require_method(exchange, b"GET")
             return
         else:
+            exchange.wording = endpoints.wording(exchange.path)
             _find_page(exchange)
         self._authenticate(exchange)
         if place is not None:
@@ -141,7 +142,7 @@ def _find_page(exchange: Exchange) -> tuple[Page, str]:
                 _require_method(exchange, *page.methods)
                 return page, name
     method = exchange.method.decode("latin-1")
-    raise Fault("unknown_url", f"Unknown request URL: {method} {_shown(exchange.path)}. Endpoints begin with /v1 or /openai/v1.")
+    raise Fault("unknown_url", f"Unknown request URL: {method} {_shown(exchange.path)}. Endpoints begin with /v1, /openai/v1 or /v1beta.")
 
 
 def _shown(path: bytes) -> str:

@@ -108,6 +108,17 @@ def find(path: bytes, query: bytes = b"") -> Place | None:
     return _PLACES.get(path) or _find_verb(path, query)
 
 
+_WORDED = {b"/v1/messages": HOT[b"/v1/messages"], b"/openai/v1/messages": HOT[b"/v1/messages"], b"/v1beta": _GENERATE}
+
+
+def wording(path: bytes) -> Callable[[Fault], bytes]:
+    """How an error is said at a path, whether or not there is anything: whoever calls Anthropic's or Google's URLs reads their errors."""
+    for start, endpoint in _WORDED.items():
+        if path == start or path.startswith(start + b"/"):
+            return endpoint.error
+    return CHAT.error
+
+
 def _find_verb(path: bytes, query: bytes) -> Place | None:
     """`/v1beta/models/NAME:VERB`: Google's form, which puts the model into the path."""
     for prefix in _GEMINI_PATHS:

@@ -25,4 +25,5 @@ def on_vertex(deployment: Deployment) -> bool:
 def resource(model: str) -> str:
     """A model's resource name, fit for a path: models/NAME, or tunedModels/NAME as it is."""
     name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-    return quote(name, safe="/@")
+    # a name that climbs (`..`) stays a name: no server takes the escaped form for a way up
+    return "/".join(quote(part, safe="@") if part.strip(".") else "%2E" * len(part) for part in name.split("/"))
