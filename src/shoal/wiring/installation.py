@@ -53,10 +53,10 @@ def check(settings: Settings) -> None:
         raise BadSettings(str(error)) from None
     known = {*settings.providers, *read_rows()}
     for route in routes.values():
-        for model in route.models:
-            provider, slash, rest = model.partition("/")
-            if slash and not (provider in known and rest) and model not in settings.models:
-                raise BadSettings(f"routes.{route.name}.models: {model!r} names no provider; there is none called {provider!r}")
+        for named in route.models:
+            owner, slash, rest = named.partition("/")
+            if slash and not (owner in known and rest) and named not in settings.models:
+                raise BadSettings(f"routes.{route.name}.models: {named!r} names no provider; there is none called {owner!r}")
     for name, provider in load(settings.providers, os.environ).items():
         try:
             if provider.missing is None:
