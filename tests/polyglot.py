@@ -12,6 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import pytest
+
+from installation import Installation
 from upstream import Line, Received, Script, Upstream, chunked, event, head, whole
 
 SIGNATURE = base64.b64encode(b"signed by who thought it").decode()
@@ -494,3 +497,20 @@ def _error(dialect: str, status: int) -> bytes:
     more = f"retry-after: {SECONDS}\r\n" if status == 429 else ""
     more += f"x-amzn-errortype: {_AMAZONS[status]}\r\n" if dialect == "bedrock" else ""
     return whole(bodies[dialect], status, more)
+
+
+@pytest.fixture(scope="session")
+def upstreams() -> Iterator[Polyglot]:
+    """All upstreams in one."""
+    server = Polyglot()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def everyone(upstreams: Polyglot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The server. What it logs as an error of its own fails the session."""
+    server = Installation(tmp_path_factory.mktemp("everyone"), config(upstreams.port)).start()
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log(), server.log()
