@@ -65,7 +65,7 @@ def test_thought_and_parallel_calls_go_round(client: Any, upstreams: Polyglot, d
 
 @every
 async def test_asynchronously(everyone: Installation, dialect: str) -> None:
-    async with anthropic.AsyncAnthropic(base_url=f"http://127.0.0.1:{everyone.port}", api_key=everyone.key, max_retries=0) as client:
+    async with anthropic.AsyncAnthropic(base_url=f"http://127.0.0.1:{everyone.port}", api_key=everyone.key, max_retries=0) as client:  # noqa: SIM117
         async with client.messages.stream(model=name(dialect, "plain"), max_tokens=50, messages=HI) as stream:
             assert await stream.get_final_text() == "Hello there."
 
