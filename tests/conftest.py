@@ -97,6 +97,11 @@ base_url = "http://127.0.0.1:{upstream.port}/v1"
 api_key_env = "SHOAL_TEST_KEY_THAT_IS_NOT_SET"
 discover = false
 
+[providers.odd]
+base_url = "http://127.0.0.1:{upstream.port}/v1"
+discover = false
+quirks = {{ drop = ["seed"] }}
+
 [routes.pair]
 policy = "ordered"
 models = ["up/pair-1", "up/pair-2"]

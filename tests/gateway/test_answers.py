@@ -45,6 +45,16 @@ def test_a_stream_ends_with_its_receipt(shoal: Installation, upstream: Upstream)
         assert rest == DONE
 
 
+def test_what_a_provider_cannot_use_is_told(shoal: Installation, upstream: Upstream) -> None:
+    upstream.play("odd-seed", says(whole(completion())))
+    with Caller(shoal.port, shoal.key) as caller:
+        answer = caller.ask(chat("odd/odd-seed", seed=7))
+        assert answer.json["shoal"]["dropped"] == ["seed"]
+        assert "seed" not in upstream.received("odd-seed")[0].json
+        refused = caller.ask(chat("odd/odd-seed", seed=7, provider={"require_parameters": True}))
+        assert (refused.status, refused.error["param"]) == (400, "seed")
+
+
 def test_a_strange_model_name_makes_no_header(shoal: Installation) -> None:
     with Caller(shoal.port, shoal.key) as caller:
         answer = caller.ask(chat("up/a\r\nx-evil: 1 é %"))

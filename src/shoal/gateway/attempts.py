@@ -65,13 +65,14 @@ async def make_try(call: Call, wish: Try) -> None:
     fault: Fault | None = None
     try:
         way = bridge.choose(call, deployment)
-        calls = way.encode(deployment)
+        upstreams = call.world.upstreams
+        calls = [upstreams.adapt(deployment, one) for one in way.encode(deployment)]
         if calls[0].dropped:
             call.drop(calls[0].dropped)
         if len(calls) > 1:
             await answer.give(call, this, way, await _portions(call, this, way, calls))
             return
-        response = await call.world.upstreams.send(deployment, call.endpoint.kind, calls[0], wish.first_byte_s)
+        response = await upstreams.send(deployment, call.endpoint.kind, calls[0], wish.first_byte_s)
         call.waited_s += time.perf_counter() - this.started_at
         try:
             fault = await _bring(call, this, way, response, wish)

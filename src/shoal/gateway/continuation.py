@@ -85,7 +85,7 @@ async def _take_up(call: "Call", attempt: Attempt, said: list[Delta], text: str)
     world.health.begin(deployment)
     fault: Fault | None = None
     try:
-        what = msgspec.structs.replace(way.encode(deployment)[0], prefill=True)
+        what = msgspec.structs.replace(world.upstreams.adapt(deployment, way.encode(deployment)[0]), prefill=True)
         response = await world.upstreams.send(deployment, "chat", what, None)
         try:
             if response.status != 200:

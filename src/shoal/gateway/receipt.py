@@ -87,8 +87,10 @@ def header_lines(call: Call, cost: str | None) -> bytes:
     """What is known of the receipt when headers leave, as header lines."""
     attempt = call.attempt
     overhead_s = (call.first_byte_at or time.perf_counter()) - call.started_at - call.waited_s
-    return b"x-request-id: %b\r\nx-shoal-attempts: %d\r\nx-shoal-overhead-ms: %.3f\r\n%b%b%b" % (
+    named = b"request-id: %b\r\n" % call.id.encode() if call.endpoint.dialect == "anthropic" else b""  # where its SDK looks for it
+    return b"x-request-id: %b\r\n%bx-shoal-attempts: %d\r\nx-shoal-overhead-ms: %.3f\r\n%b%b%b" % (
         call.id.encode(),
+        named,
         len(call.attempts),
         max(0.0, overhead_s * 1000),
         b"" if attempt is None else _name_lines(attempt.deployment),

@@ -19,6 +19,9 @@ from shoal.tokens.counter import Counter
 class Upstreams(Protocol):
     """How to reach a deployment."""
 
+    def adapt(self, deployment: Deployment, call: HttpCall) -> HttpCall:
+        """A call in the words of the deployment's provider; what it cannot say is added to `dropped`."""
+
     def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
         """Send a call and wait for the head of the answer. Errors: Fault."""
 

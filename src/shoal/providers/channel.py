@@ -54,9 +54,17 @@ class Channel:
             self._fields += f"proxy-authorization: {target.proxy.authorization}\r\n"
         self._only_key = provider.keys[0] if len(provider.keys) == 1 else None
         quirks = provider.quirks
-        odd = quirks.drop or quirks.rename or quirks.default or provider.paths or sign or provider.missing or len(provider.keys) > 1
+        self.has_quirks = bool(quirks.drop or quirks.rename or quirks.default)
+        odd = self.has_quirks or provider.paths or sign or provider.missing or len(provider.keys) > 1
         self._plain = not odd  # nothing of a call depends on anything but its path: its head is made once
         self._heads: dict[str, bytes] = {}
+
+    def adapt(self, call: HttpCall) -> HttpCall:
+        """The call with the provider's few differences from its dialect; what had to be left out is named in `dropped`."""
+        body, dropped = apply_quirks(call.body, self.provider.quirks)
+        if body is call.body:
+            return call
+        return msgspec.structs.replace(call, body=body, dropped=(*call.dropped, *dropped))
 
     def post(self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
         """Send a call and wait for the answer's head. `model` is the upstream's name for it. Errors: Fault, when awaited or at once."""
@@ -77,7 +85,6 @@ class Channel:
         body = call.body
         if call.prefill:
             body, path = begin(self.provider, body, path)
-        body, _ = apply_quirks(body, self.provider.quirks)
         while True:
             key = self._keys.pick(self._clock()) if self._keys is not None else None
             response = await self._send(path, key, body, call, timeouts)
@@ -146,6 +153,11 @@ class Channels(msgspec.Struct, frozen=True):
     """All upstreams by their provider's name."""
 
     by_provider: Mapping[str, Channel]
+
+    def adapt(self, deployment: Deployment, call: HttpCall) -> HttpCall:
+        """A call in the words of the deployment's provider."""
+        channel = self.by_provider.get(deployment.provider)
+        return channel.adapt(call) if channel is not None and channel.has_quirks else call
 
     def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
         """Send a call to a deployment's upstream. Errors: Fault."""

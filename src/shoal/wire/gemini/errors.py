@@ -26,7 +26,6 @@ _OF_THE_KEY = ("API_KEY_", "ACCESS_TOKEN_", "CREDENTIALS_", "CONSUMER_", "SERVIC
 """Reasons (google.api.ErrorReason) that blame the key and not the request, whatever the status."""
 
 
-
 class _Detail(msgspec.Struct, rename="camel"):
     reason: str | None = None
     retry_delay: str | None = None
