@@ -21,7 +21,7 @@ SIGNATURE = base64.b64encode(b"signed by who thought it").decode()
 """What proves a thought to its maker: opaque, base64 as all makers have it. It must come back unchanged."""
 
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n, or so").decode()
-SECONDS = 60
+SECONDS = 90
 """How long the busy one wants to be left alone: longer than the gateway waits by itself."""
 
 
