@@ -67,4 +67,4 @@ def test_a_route_to_nobody_is_found_at_the_start(tmp_path: Path) -> None:
         argv, capture_output=True, text=True, timeout=PATIENCE_S, env={"SHOAL_HOME": str(tmp_path), "PATH": ""}, check=False
     )
     assert done.returncode != 0
-    assert "routes.x.models" in done.stderr and "'nobody'" in done.stderr
+    assert f"{file}:3: routes.x.models" in done.stderr and "'nobody'" in done.stderr

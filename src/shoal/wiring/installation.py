@@ -4,10 +4,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shoal.settings import BadSettings, Settings
+from shoal.settings import BadSettings, Settings, place
 from shoal.supervisor import Child, Supervisor, bind
 
 _SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
@@ -18,7 +18,7 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
 
     Errors: BadSettings, supervisor.CannotListen.
     """
-    check(settings)
+    check(settings, config)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = settings.server
     listener = bind(server.host, server.port)
@@ -38,8 +38,8 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
         shutil.rmtree(metrics, ignore_errors=True)
 
 
-def check(settings: Settings) -> None:
-    """What can be known to be wrong before anything starts. Errors: BadSettings naming the key."""
+def check(settings: Settings, config: Path | None) -> None:
+    """What can be known to be wrong before anything starts. Errors: BadSettings naming file, line and key."""
     from shoal.net.target import parse_target
     from shoal.providers.configured import priced_like
     from shoal.providers.prices import look_up
@@ -47,27 +47,34 @@ def check(settings: Settings) -> None:
     from shoal.providers.row import read_rows
     from shoal.routing.routes import BadRoute, build_routes
 
+    def wrong(keys: Sequence[str], what: str) -> BadSettings:
+        if config is None:
+            return BadSettings(what)
+        return BadSettings(f"{place(str(config), config.read_text('utf-8'), keys)}: {what}")
+
     try:
         routes = build_routes(settings.routes)
     except BadRoute as error:
-        raise BadSettings(str(error)) from None
+        raise wrong(error.keys, str(error)) from None
     known = {*settings.providers, *read_rows()}
     for route in routes.values():
         for named in route.models:
             owner, slash, rest = named.partition("/")
             if slash and not (owner in known and rest) and named not in settings.models:
-                raise BadSettings(f"routes.{route.name}.models: {named!r} names no provider; there is none called {owner!r}")
+                what = f"routes.{route.name}.models: {named!r} names no provider; there is none called {owner!r}"
+                raise wrong(["routes", route.name, "models"], what)
     for name, provider in load(settings.providers, os.environ).items():
         try:
             if provider.missing is None:
                 parse_target(provider.base_url)
         except ValueError as error:
-            raise BadSettings(f"providers.{name}.base_url: {error}") from None
+            raise wrong(["providers", name, "base_url"], f"providers.{name}.base_url: {error}") from None
     listed = look_up(priced_like(settings.models))
     for name, model in settings.models.items():
         for number, deployment in enumerate(model.deployments):
             if deployment.price_like is not None and isinstance(reason := listed[deployment.price_like], str):
-                raise BadSettings(f'models."{name}".deployments[{number}].price_like: {reason}')
+                keys = ["models", name, "deployments", str(number), "price_like"]
+                raise wrong(keys, f'models."{name}".deployments[{number}].price_like: {reason}')
 
 
 def _worker(number: int, config: Path | None, listener: int, socket: Path | None, metrics: Path) -> Child:
