@@ -6,6 +6,9 @@ from typing import Any
 
 import openai
 import pytest
+from pydantic import BaseModel
+
+from installation import Installation
 from polyglot import (
     AFTER,
     CACHED,
@@ -26,9 +29,6 @@ from polyglot import (
     Polyglot,
     name,
 )
-from pydantic import BaseModel
-
-from installation import Installation
 
 HI: Any = [{"role": "user", "content": "hi"}]
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
