@@ -483,14 +483,15 @@ def test_requests_leave_no_memory_behind(shoal: Installation) -> None:
     batch = b"".join(mixed(shoal)) + request(shoal.key, {**GOOD, "stream": True})
     worker = shoal.worker()
     sizes = []
-    for _ in range(2):
+    for _ in range(6):
         with Caller(shoal.port) as caller:
-            for _ in range(150):
+            for _ in range(100):
                 caller.send(batch)
                 for _ in range(11):
                     caller.answer()
         sizes.append(worker.memory_info().rss)
-    assert sizes[1] - sizes[0] < 4_000_000
+    # what is leaked is leaked in every round; what settles (pools, caches, the allocator's own) stops growing
+    assert min(after - before for before, after in itertools.pairwise(sizes)) < 500_000, sizes
 
 
 def test_the_server_is_as_it_was(shoal: Installation) -> None:
