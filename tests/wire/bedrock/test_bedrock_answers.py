@@ -31,7 +31,7 @@ def test_an_answer_of_everything() -> None:
             {"text": ""},
             {"text": "hi"},
             {"citationsContent": {"content": [{"text": "so"}], "citations": [{"title": "T", "location": {"documentChar": {"start": 1}}}]}},
-            {"toolUse": {"toolUseId": "t", "name": "f", "input": {"a": [1, 2]}}},
+            {"toolUse": {"toolUseId": "t", "name": "f", "input": {"a": [1, 2]}, "type": "tool_use"}},
             {"toolUse": {"toolUseId": "s", "name": "nova_code_interpreter", "input": {}, "type": "server_tool_use"}},
             {"toolResult": {"toolUseId": "s", "content": [{"json": {}}]}},
             {"image": {"format": "png", "source": {"bytes": "AAAA"}}},

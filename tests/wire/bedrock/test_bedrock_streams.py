@@ -140,9 +140,10 @@ def test_bedrocks_own_tools_are_not_calls_for_the_caller() -> None:
         START, use(0, "s1", "nova_code_interpreter", type="server_tool_use"), piece(0, {"toolUse": {"input": "{}"}}), stop(0),
         event("contentBlockStart", {"contentBlockIndex": 1, "start": {"toolResult": {"toolUseId": "s1", "type": "x"}}}),
         piece(1, {"toolResult": [{"json": {"stdOut": "4"}}]}), stop(1),
-        piece(2, {"text": "4"}), stop(2), use(3, "t1", "mine"), stop(3), event("messageStop", {"stopReason": "tool_use"}),
+        piece(2, {"text": "4"}), stop(2), use(3, "t1", "mine"), stop(3), use(4, "t2", "claudes", type="tool_use"), stop(4),
+        event("messageStop", {"stopReason": "tool_use"}),
     )  # fmt: skip
-    assert fold(deltas).choices[0].parts == (Text("4"), ToolCall("t1", "mine", "{}"))
+    assert fold(deltas).choices[0].parts == (Text("4"), ToolCall("t1", "mine", "{}"), ToolCall("t2", "claudes", "{}"))
 
 
 def test_a_picture_comes_whole() -> None:

@@ -63,12 +63,17 @@ class ReasoningContent(msgspec.Struct):
 
 
 class ToolUse(msgspec.Struct):
-    """A call. Of `type` server_tool_use it is Bedrock's own, run there already."""
+    """A call. Of `type` server_tool_use it is Bedrock's own, run there already; Claude's ordinary ones are of `type` tool_use."""
 
     toolUseId: str
     name: str
     input: msgspec.Raw = _EMPTY
     type: str | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is the caller who must make the call."""
+        return self.type != "server_tool_use"
 
 
 class _Texts(msgspec.Struct):
@@ -161,7 +166,7 @@ def read(body: bytes, conversation: Conversation) -> Answer:
 def _parts(block: _Block, conversation: Conversation, names: dict[str, str]) -> Iterator[Part]:
     if block.text:  # some models open with an empty one
         yield Text(block.text)
-    elif block.toolUse is not None and block.toolUse.type is None:
+    elif block.toolUse is not None and block.toolUse.is_ours:
         call = block.toolUse
         yield ToolCall(call.toolUseId, names.get(call.name, call.name), bytes(call.input).decode())
     elif block.reasoningContent is not None:

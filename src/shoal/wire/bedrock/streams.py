@@ -146,7 +146,7 @@ class Reader:
 
     def _start(self, block: int, start: _Start) -> Iterator[Delta]:
         if start.toolUse is not None:
-            ours = start.toolUse.type is None
+            ours = start.toolUse.is_ours
             call = _Call(sum(one.index is not None for one in self._calls.values()) if ours else None)
             self._calls[block] = call
             if call.index is not None:
