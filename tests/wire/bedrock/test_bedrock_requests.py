@@ -98,11 +98,15 @@ def test_system_is_apart_and_turns_alternate() -> None:
     ]
 
 
-def test_a_failed_tool_is_told_only_to_who_knows_the_status() -> None:
-    messages = (*HELLO, Message("assistant", (ToolCall("t", "f"),)), Message("tool", (ToolResult("t", (Text("x"),), is_error=True),)))
-    said = call(LLAMA, messages=messages)
-    assert json.loads(said.body)["messages"][2]["content"] == [{"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}}]
-    assert said.dropped == ("is_error",)
+@pytest.mark.parametrize("model", [CLAUDE, NOVA, LLAMA, "mistral.pixtral-large-2502-v1:0", "zai.glm-4.7"])
+def test_every_model_is_told_whether_a_tool_failed(model: str) -> None:
+    results = (ToolResult("t", (Text("x"),), is_error=True), ToolResult("u", (Text("y"),)))
+    said = call(model, messages=(*HELLO, Message("assistant", (ToolCall("t", "f"), ToolCall("u", "f"))), Message("tool", results)))
+    assert json.loads(said.body)["messages"][2]["content"] == [
+        {"toolResult": {"toolUseId": "t", "content": [{"text": "x"}], "status": "error"}},
+        {"toolResult": {"toolUseId": "u", "content": [{"text": "y"}], "status": "success"}},
+    ]
+    assert said.dropped == ()
 
 
 @pytest.mark.parametrize("arguments", ["[1]", "{", "3", '{"a":1}x'])
@@ -270,7 +274,7 @@ def test_structured_output_is_a_schema_as_text() -> None:
         (CLAUDE, Thinking("high"), {"thinking": {"type": "enabled", "budget_tokens": 16384}}),
         (CLAUDE, Thinking("none"), {"thinking": {"type": "disabled"}}),
         ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", Thinking("low"), {"thinking": {"type": "enabled", "budget_tokens": 2048}}),
-        ("anthropic.claude-opus-4-6-v1", Thinking(shown=True), {"thinking": {"type": "adaptive"}}),
+        ("anthropic.claude-opus-4-6-v1", Thinking(shown=True), {"thinking": {"type": "adaptive", "display": "summarized"}}),
         (NOVA, Thinking("minimal"), {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}),
         (NOVA, Thinking("none"), {"reasoningConfig": {"type": "disabled"}}),
         ("openai.gpt-oss-120b-1:0", Thinking("high"), {"reasoning_effort": "high"}),
@@ -286,21 +290,28 @@ def test_how_much_to_think(model: str, thinking: Thinking, fields: Any) -> None:
 
 def test_newer_claude_takes_an_effort() -> None:
     said = body("anthropic.claude-sonnet-4-6", thinking=Thinking("xhigh"))
-    assert said["additionalModelRequestFields"] == {"thinking": {"type": "adaptive"}}
-    assert said["outputConfig"] == {"effort": "xhigh"}
+    assert said["additionalModelRequestFields"] == {"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}
+    assert "outputConfig" not in said
+
+
+def test_a_claude_draws_tokens_as_its_own_api_takes_it() -> None:
+    said = call("anthropic.claude-opus-4-8", sampling=Sampling(temperature=0.2, top_k=4))
+    assert "inferenceConfig" not in json.loads(said.body)
+    assert said.dropped == ("temperature", "top_k")
+    assert body(NOVA, sampling=Sampling(temperature=0.2, top_p=0.5))["inferenceConfig"] == {"temperature": 0.2, "topP": 0.5}
 
 
 def test_a_budget_of_ours_leaves_room_for_the_answer() -> None:
     assert body(thinking=Thinking("high"), max_tokens=4096)["additionalModelRequestFields"]["thinking"]["budget_tokens"] == 4095
     assert call(thinking=Thinking("high"), max_tokens=1000).dropped == ("reasoning_effort",)
-    assert body(thinking=Thinking(budget=2000), max_tokens=1000)["additionalModelRequestFields"]["thinking"]["budget_tokens"] == 2000
+    assert call(thinking=Thinking(budget=2000), max_tokens=1000).dropped == ("reasoning",)
 
 
 @pytest.mark.parametrize(
     ("model", "thinking", "name"),
     [
         (LLAMA, Thinking("high"), "reasoning_effort"),
-        (LLAMA, Thinking(budget=2000), "thinking"),
+        (LLAMA, Thinking(budget=2000), "reasoning"),
         ("openai.gpt-oss-20b-1:0", Thinking("none"), "reasoning_effort"),
     ],
 )

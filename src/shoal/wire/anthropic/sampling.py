@@ -6,6 +6,8 @@ becomes 1, as in Anthropic's own OpenAI layer (.../cli-sdks-libraries/libraries/
 
 from typing import Any
 
+import msgspec
+
 from shoal.core.conversation import Sampling
 from shoal.core.errors import Fault
 from shoal.wire.anthropic.families import Family
@@ -18,28 +20,40 @@ def write(sampling: Sampling, family: Family, thinks: bool) -> tuple[dict[str, A
     dropped = [name for name in ("presence_penalty", "frequency_penalty") if getattr(sampling, name)]
     dropped += [name for name in ("seed",) if getattr(sampling, name) is not None]
     dropped += ["logprobs"] if sampling.logprobs else []
-    free = family.samples and not thinks
-    if sampling.temperature is not None:
-        if free:
-            out["temperature"] = min(sampling.temperature, 1)
-        if sampling.temperature > 1 or (not free and sampling.temperature != 1):
-            dropped.append("temperature")
-    if sampling.top_p is not None and sampling.top_p != 1:  # 1 draws from all tokens, as does saying nothing
-        if family.samples and not (family.samples_once and "temperature" in out) and (free or sampling.top_p >= 0.95):
-            out["top_p"] = sampling.top_p
-        else:
-            dropped.append("top_p")
-    if sampling.top_k is not None:
-        if free:
-            out["top_k"] = sampling.top_k
-        else:
-            dropped.append("top_k")
+    fitted, unfit = fit(sampling, family, thinks)
+    out |= {name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(fitted, name)) is not None}
+    dropped += unfit
     stops = [stop for stop in sampling.stop if stop.strip()]
     if stops:
         out["stop_sequences"] = stops
     if len(stops) < len(sampling.stop):  # a sequence of white space alone is an error
         dropped.append("stop")
     return out, dropped
+
+
+def fit(sampling: Sampling, family: Family, thinks: bool) -> tuple[Sampling, list[str]]:
+    """How tokens are drawn, as far as the model takes it, and the names of what it does not. 1 is what is meant where nothing is said."""
+    dropped: list[str] = []
+    free = family.samples and not thinks
+    temperature, top_p, top_k = sampling.temperature, sampling.top_p, sampling.top_k
+    if temperature is not None and (temperature > 1 or (temperature < 1 and not free)):
+        dropped.append("temperature")
+        temperature = 1 if free else None
+    if top_p is not None and top_p < 1 and not (free or (family.samples and top_p >= 0.95)):
+        dropped.append("top_p")
+        top_p = None
+    if family.samples_once and temperature is not None and top_p is not None:
+        if temperature == 1 and top_p < 1:
+            temperature = None
+        else:
+            dropped += ["top_p"] * (top_p < 1)
+            top_p = None
+    if top_k is not None and not free:
+        dropped.append("top_k")
+        top_k = None
+    if not family.samples:
+        temperature = top_p = None
+    return msgspec.structs.replace(sampling, temperature=temperature, top_p=top_p, top_k=top_k), dropped
 
 
 def _refuse(sampling: Sampling) -> None:

@@ -4,32 +4,35 @@ Converse is the same for all of them; the rest travels in `additionalModelReques
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from shoal.core.conversation import Thinking
+from shoal.core.conversation import Conversation, Sampling, Thinking
 from shoal.core.models import Deployment
+from shoal.wire.anthropic import families as claudes
+from shoal.wire.anthropic import sampling
+from shoal.wire.anthropic import thinking as anthropic
 
 Fields = dict[str, Any]
-# what is wanted, the model's names, and how long its answer may be
-Think = Callable[[Thinking, str, int | None], Fields | None]
+# members of the request that ask for the thought that a conversation wants of this model, and what of it cannot be said
+Think = Callable[[Conversation, str], tuple[Fields, tuple[str, ...]]]
+# how tokens are drawn, as far as this model takes it beside its thought, and what of it cannot be said
+Fit = Callable[[Sampling, str, bool], tuple[Sampling, list[str]]]
 
 
 class Family(msgspec.Struct, frozen=True):
-    """One maker's models. `top_k` and `think` give members of the request; no `think`, or a None from it: this cannot be said.
+    """One maker's models. `top_k` and `think` give members of the request; without them this cannot be said. No `fit`: all is taken.
 
-    `signs`: reads Anthropic's signatures. `status`: tool results may say whether they failed. `caches`: cachePoint is known.
-    `strict`: tools may be enforced.
+    `signs`: reads Anthropic's signatures. `caches`: cachePoint is known. `strict`: tools may be enforced.
     """
 
     marks: tuple[str, ...]
     top_k: Callable[[int], Fields] | None = None
     think: Think | None = None
+    fit: Fit | None = None
     signs: bool = False
-    status: bool = False
     caches: bool = False
     strict: bool = True
 
@@ -38,54 +41,50 @@ def _model(fields: Fields) -> Fields:
     return {"additionalModelRequestFields": fields}
 
 
-# tokens of thought for models that take a budget only; the least that Claude takes is 1024
-BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32000, "max": 32000}
-# thought before 4.6 is asked for by budget, from then on by effort (and is "adaptive")
-_CLAUDE = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d)(?!\d))?")
+def _think_claude(conversation: Conversation, model: str) -> tuple[Fields, tuple[str, ...]]:
+    """In the words of Anthropic's own API, as members that Converse passes on.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html, .../claude-messages-adaptive-thinking.html
+    """
+    thought = anthropic.write(conversation, claudes.find_family(model), conversation.max_tokens)
+    said: Fields = {"thinking": thought.thinking} if thought.thinking else {}
+    said |= {"output_config": {"effort": thought.effort}} if thought.effort else {}
+    return (_model(said) if said else {}), thought.dropped
 
 
-def _think_claude(thinking: Thinking, model: str, max_tokens: int | None) -> Fields | None:
-    """https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html"""
-    if thinking.effort == "none":
-        return _model({"thinking": {"type": "disabled"}})
-    if thinking.budget is None and _is_adaptive(model):
-        effort = "low" if thinking.effort == "minimal" else thinking.effort
-        return _model({"thinking": {"type": "adaptive"}}) | ({"outputConfig": {"effort": effort}} if effort else {})
-    budget = thinking.budget or BUDGETS.get(thinking.effort or "medium", BUDGETS["medium"])
-    if thinking.budget is None and max_tokens is not None:  # a budget that we chose must leave room for the answer
-        budget = min(budget, max_tokens - 1)
-        if budget < BUDGETS["minimal"]:
-            return None
-    return _model({"thinking": {"type": "enabled", "budget_tokens": budget}})
+def _fit_claude(wanted: Sampling, model: str, thinks: bool) -> tuple[Sampling, list[str]]:
+    return sampling.fit(wanted, claudes.find_family(model), thinks)
 
 
-def _is_adaptive(model: str) -> bool:
-    found = _CLAUDE.search(model)
-    if found is None:  # a model named after the scheme changed
-        return "claude" in model
-    return (int(found[1]), int(found[2] or 0)) >= (4, 6)
-
-
-def _think_nova(thinking: Thinking, model: str, max_tokens: int | None) -> Fields | None:
+def _think_nova(conversation: Conversation, model: str) -> tuple[Fields, tuple[str, ...]]:
     """https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html"""
-    if thinking.effort == "none":
-        return _model({"reasoningConfig": {"type": "disabled"}})
-    effort = {"minimal": "low", "xhigh": "high", "max": "high"}.get(thinking.effort or "medium", thinking.effort or "medium")
-    return _model({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}})
+    effort = _effort(conversation)
+    if effort == "none":
+        return _model({"reasoningConfig": {"type": "disabled"}}), ()
+    return _model({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}}), ()
 
 
 def _think_by_effort(name: str) -> Think:
     """OpenAI's open models and Qwen's take an effort by this name, and cannot be told not to think."""
-    steps = {"minimal": "low", "xhigh": "high", "max": "high", None: "medium"}
 
-    def think(thinking: Thinking, model: str, max_tokens: int | None) -> Fields | None:
-        return None if thinking.effort == "none" else _model({name: steps.get(thinking.effort, thinking.effort)})
+    def think(conversation: Conversation, model: str) -> tuple[Fields, tuple[str, ...]]:
+        effort = _effort(conversation)
+        return ({}, ("reasoning_effort",)) if effort == "none" else (_model({name: effort}), ())
 
     return think
 
 
-CLAUDE = Family(("anthropic.", "claude"), lambda k: _model({"top_k": k}), _think_claude, signs=True, status=True, caches=True)
-NOVA = Family(("amazon.nova",), lambda k: _model({"inferenceConfig": {"topK": k}}), _think_nova, status=True, caches=True, strict=False)
+_STEPS = {"minimal": "low", "xhigh": "high", "max": "high", "auto": "medium", None: "medium"}
+
+
+def _effort(conversation: Conversation) -> str | None:
+    """The wanted one of the three efforts that most have; none, where no thought is wanted."""
+    wanted = (conversation.thinking or Thinking()).effort
+    return _STEPS.get(wanted, wanted)
+
+
+CLAUDE = Family(("anthropic.", "claude"), lambda k: _model({"top_k": k}), _think_claude, _fit_claude, signs=True, caches=True)
+NOVA = Family(("amazon.nova",), lambda k: _model({"inferenceConfig": {"topK": k}}), _think_nova, caches=True, strict=False)
 OTHERS = (
     Family(("openai.",), think=_think_by_effort("reasoning_effort")),
     Family(("qwen.",), think=_think_by_effort("reasoning_config")),

@@ -109,12 +109,8 @@ class Writer:
 
     def _result(self, result: ToolResult) -> Block:
         content = [block for part in result.parts for block in self._result_part(part)]
-        out: Block = {"toolUseId": use_id(result.id), "content": content or [{"text": ""}]}
-        if self._family.status:
-            out["status"] = "error" if result.is_error else "success"
-        elif result.is_error:
-            self.dropped.add("is_error")
-        return out
+        status = "error" if result.is_error else "success"
+        return {"toolUseId": use_id(result.id), "content": content or [{"text": ""}], "status": status}
 
     def _result_part(self, part: Text | Image | File) -> Iterator[Block]:
         match part:

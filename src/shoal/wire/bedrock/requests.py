@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from shoal.core.conversation import Conversation, ToolCall, ToolResult
+from shoal.core.conversation import Conversation, Sampling, ToolCall, ToolResult
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -48,11 +48,14 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     body: Fields = {"messages": writer.messages(conversation)}
     if system := writer.system(conversation):
         body["system"] = system
-    if inference := _inference(conversation):
+    thought, unsaid = _thinking(conversation, deployment, family)
+    dropped.update(unsaid)
+    drawn = _drawn(conversation, deployment, family, thought, dropped)
+    if inference := _inference(conversation, drawn):
         body["inferenceConfig"] = inference
     if tools := _tools(conversation, family, writer):
         body["toolConfig"] = tools
-    for more in (_format(conversation), _sampling(conversation, family, dropped), _thinking(conversation, deployment, family, dropped)):
+    for more in (_format(conversation), _sampling(conversation, drawn, family, dropped), thought):
         body = merge(body, more)
     body = merge(body, _extra(conversation, dropped))
     action = "converse-stream" if conversation.stream else "converse"
@@ -66,11 +69,26 @@ def _refuse(conversation: Conversation) -> None:
             raise Fault("unsupported_parameter", f"Amazon Bedrock's Converse has no '{name}'.", param=name)
 
 
-def _inference(conversation: Conversation) -> Fields:
+def _drawn(conversation: Conversation, deployment: Deployment, family: Family, thought: Fields, dropped: set[str]) -> Sampling:
+    """How tokens are drawn, as far as the family takes it."""
+    if family.fit is None:
+        return conversation.sampling
+    thinks = thought.get("additionalModelRequestFields", {}).get("thinking", {}).get("type") in ("enabled", "adaptive")
+    fitted, unfit = family.fit(conversation.sampling, _names(deployment), thinks)
+    dropped.update(unfit)
+    return fitted
+
+
+def _names(deployment: Deployment) -> str:
+    """A model's names: behind an ARN only the public one tells whose it is."""
+    return f"{deployment.upstream_model} {deployment.model}"
+
+
+def _inference(conversation: Conversation, drawn: Sampling) -> Fields:
     said = {
         "maxTokens": conversation.max_tokens,
-        "temperature": conversation.sampling.temperature,
-        "topP": conversation.sampling.top_p,
+        "temperature": drawn.temperature,
+        "topP": drawn.top_p,
         "stopSequences": list(conversation.sampling.stop) or None,
     }
     return {name: value for name, value in said.items() if value is not None}
@@ -120,32 +138,28 @@ def _format(conversation: Conversation) -> Fields:
     return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}}
 
 
-def _sampling(conversation: Conversation, family: Family, dropped: set[str]) -> Fields:
+def _sampling(conversation: Conversation, drawn: Sampling, family: Family, dropped: set[str]) -> Fields:
     sampling = conversation.sampling
     dropped.update(name for name in _DROPPED if getattr(sampling, name) not in (None, False))
     if sampling.n not in (None, 1):
         dropped.add("n")
     out: Fields = {}
-    if sampling.top_k is not None and family.top_k is not None:
-        out = family.top_k(sampling.top_k)
-    elif sampling.top_k is not None:
+    if drawn.top_k is not None and family.top_k is not None:
+        out = family.top_k(drawn.top_k)
+    elif drawn.top_k is not None:
         dropped.add("top_k")
     if sampling.stop and family.signs:  # Claude tells which of them it was, if asked
         out = merge(out, {"additionalModelResponseFieldPaths": ["/stop_sequence"]})
     return out
 
 
-def _thinking(conversation: Conversation, deployment: Deployment, family: Family, dropped: set[str]) -> Fields:
+def _thinking(conversation: Conversation, deployment: Deployment, family: Family) -> tuple[Fields, tuple[str, ...]]:
     thinking = conversation.thinking
     if thinking is None or (thinking.effort is None and thinking.budget is None and thinking.shown is not True):
-        return {}
-    name = "reasoning_effort" if thinking.budget is None else "thinking"
-    model = f"{deployment.upstream_model} {deployment.model}"
-    think = family.think if deployment.capabilities.reasoning is not False else None
-    fields = think(thinking, model, conversation.max_tokens) if think is not None else None
-    if fields is None:
-        dropped.add(name)
-    return fields or {}
+        return {}, ()
+    if family.think is None or deployment.capabilities.reasoning is False:
+        return {}, ("reasoning_effort" if thinking.budget is None else "reasoning",)
+    return family.think(conversation, _names(deployment))
 
 
 def _extra(conversation: Conversation, dropped: set[str]) -> Fields:
