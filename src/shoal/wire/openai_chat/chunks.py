@@ -2,7 +2,8 @@
 
 Beside OpenAI's format (https://platform.openai.com/docs/api-reference/chat-streaming) this understands what others have made of it:
 thought as reasoning_content, reasoning, reasoning_details or content parts; calls that come whole, without an index, or without an id;
-sources as annotations, citations or search_results. Ends are held back until the stream ends, because some go on after the first one.
+sources as annotations, citations or search_results; usage beside the choices or in one; errors beside them or in one. Ends are held back
+until the stream ends, because some go on after the first one.
 """
 
 from collections.abc import Iterator
@@ -103,6 +104,8 @@ class _Choice(msgspec.Struct):
     message: Said | None = None
     finish_reason: str | None = None
     logprobs: msgspec.Raw = _ABSENT
+    usage: msgspec.Raw = _ABSENT  # Moonshot's, in the last choice
+    error: msgspec.Raw = _ABSENT  # OpenRouter's
 
 
 class _Groq(msgspec.Struct):
@@ -128,6 +131,7 @@ class Chunk(msgspec.Struct):
 
 _chunk = msgspec.json.Decoder(Chunk)
 _logprobs = msgspec.json.Decoder(dict[str, list[Any] | None])
+_WEIGHED = frozenset(("content", "refusal"))
 
 _FINISHES: dict[str, Finish] = {
     "stop": "stop",
@@ -143,8 +147,8 @@ _FINISHES: dict[str, Finish] = {
     "sensitive": "content_filter",  # Z.AI
 }
 _NO_ERROR = (b"null", b"{}", b'""', b"false")
-# reasons that are failures: OpenRouter's and Mistral's, DeepSeek's, Z.AI's
-_FAILURES = ("error", "insufficient_system_resource", "network_error")
+FAILURES = ("error", "insufficient_system_resource", "network_error")
+"""Reasons to stop that are failures: OpenRouter's and Mistral's, DeepSeek's, Z.AI's."""
 
 
 def decode(data: bytes) -> Chunk:
@@ -191,8 +195,9 @@ class _Telling:
         for annotation in said.annotations or ():
             if annotation.url_citation is not None:
                 yield CitationDelta(_citation(annotation.url_citation), self.index)
-        for call in said.tool_calls or ():
-            yield from self._call(call, answer_id)
+        calls = said.tool_calls or ()
+        for place, call in enumerate(calls):
+            yield from self._call(call, answer_id, place if len(calls) > 1 else None)
         if said.function_call is not None:
             yield from self._call(_Call(index=0, function=said.function_call), answer_id)
 
@@ -227,7 +232,8 @@ class _Telling:
             self.block_of[key] = self.blocks
         return self.blocks
 
-    def _call(self, piece: _Call, answer_id: str) -> Iterator[Delta]:
+    def _call(self, piece: _Call, answer_id: str, place: int | None = None) -> Iterator[Delta]:
+        """A piece of a call; `place` is where it stands among several pieces that came together."""
         self.thinking = False
         function = piece.function or _Function()
         arguments = function.arguments
@@ -235,25 +241,30 @@ class _Telling:
             arguments = msgspec.json.encode(arguments).decode()
         google = piece.extra_content.google if piece.extra_content else None
         signature = google.thought_signature if google else None
-        call = self._find(piece, function.name)
+        call = self._find(piece, function.name, place)
         id = name = None
         if call is None:
             id = piece.id or f"call_{answer_id}_{self.index}_{len(self.calls)}"
             name = function.name
-            call = _Called(len(self.calls), piece.index, piece.id)
+            number = len(self.calls)
+            call = _Called(number, number if piece.index is None else piece.index, piece.id)
             self.calls.append(call)
         if arguments or signature or id:
             call.said = call.said or bool(arguments)
             yield ToolCallDelta(call.place, id, name, arguments or "", signature, self.index)
 
-    def _find(self, piece: _Call, name: str | None) -> "_Called | None":
-        """The call that a piece belongs to; None for a new one. The id tells, then the index, then that a new call has a name."""
+    def _find(self, piece: _Call, name: str | None, place: int | None) -> "_Called | None":
+        """The call that a piece belongs to; None for a new one. The id tells, then the index, then that a new call has a name, then
+        the order in which pieces came together, which is that of the calls.
+        """
         if piece.id and (known := next((call for call in self.calls if call.id == piece.id), None)):
             return known
         if piece.index is not None:
             known = next((call for call in reversed(self.calls) if call.index == piece.index), None)
             return None if known and piece.id and name else known
-        return None if piece.id or name or not self.calls else self.calls[-1]
+        if piece.id or name or not self.calls:
+            return None
+        return self.calls[-1] if place is None or place >= len(self.calls) else self.calls[place]
 
     def end(self) -> Iterator[Delta]:
         for call in self.calls:
@@ -264,9 +275,9 @@ class _Telling:
 
 
 class _Called:
-    """A call so far: its number here, and the upstream's index and id of it."""
+    """A call so far: its number here, and the upstream's index and id of it; where it gave no index, the next ones may."""
 
-    def __init__(self, place: int, index: int | None, id: str | None) -> None:
+    def __init__(self, place: int, index: int, id: str | None) -> None:
         self.place = place
         self.index = index
         self.id = id
@@ -313,17 +324,13 @@ class Told:
             said = choice.delta or choice.message
             if said is not None:
                 yield from telling.take(said, self._began.id if self._began else "")
-            logprobs = bytes(choice.logprobs)
-            if logprobs != b"null" and _are_logprobs(logprobs):
-                yield LogprobsDelta(choice.logprobs, index)
+            if (logprobs := _logprobs_of(choice.logprobs)) is not None:
+                yield LogprobsDelta(logprobs, index)
+            check(choice.finish_reason, choice.error)
             if choice.finish_reason:
-                if choice.finish_reason in _FAILURES:
-                    raise Fault("upstream_error", "The upstream broke its answer off with an error of its own.", upstream_status=200)
                 telling.finish, telling.finished = _FINISHES.get(choice.finish_reason), True
-        raw = bytes(chunk.usage)
-        if raw == b"null" and chunk.x_groq is not None:
-            raw = bytes(chunk.x_groq.usage)
-        if raw != b"null" and (used := usage.read(raw)) is not None:
+        places = [chunk.usage, *([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in chunk.choices or ())]
+        if (used := usage.read_first(places)) is not None:
             yield Used(used)
 
     def end(self) -> Iterator[Delta]:
@@ -341,9 +348,23 @@ def _begin(chunk: Chunk) -> Began:
     return Began("" if chunk.id is None else str(chunk.id), chunk.model or "", created, extra)
 
 
-def _are_logprobs(raw: bytes) -> bool:
-    """Whether this is OpenAI's logprobs object, lists by name, and not something else of the same name."""
+def check(finish_reason: str | None, error: msgspec.Raw) -> None:
+    """Look whether a choice has failed. Errors: Fault, of the kind of its error where it tells one."""
+    if bytes(error) not in _NO_ERROR:
+        raise errors.read_within(b'{"error":%b}' % error)
+    if finish_reason in FAILURES:
+        raise Fault("upstream_error", "The upstream broke its answer off with an error of its own.", upstream_status=200)
+
+
+def _logprobs_of(raw: msgspec.Raw) -> msgspec.Raw | None:
+    """OpenAI's logprobs object, lists by name; None for something else of the same name. DeepSeek weighs its thought, too."""
+    if bytes(raw) == b"null":
+        return None
     try:
-        return any(_logprobs.decode(raw).values())
+        found = _logprobs.decode(raw)
     except msgspec.ValidationError:
-        return False
+        return None
+    if found.keys() <= _WEIGHED:
+        return raw if any(found.values()) else None
+    kept = {name: tokens for name, tokens in found.items() if name in _WEIGHED}
+    return msgspec.Raw(msgspec.json.encode(kept)) if any(kept.values()) else None

@@ -2,10 +2,12 @@
 
 The insertions are `cost` (USD) at the end of `usage` and the receipt `shoal` at the end of the object. In a stream they go into the
 usage chunk, or, where the caller asked for no usage, the receipt is an SSE comment before `[DONE]` and the usage chunk is taken out.
+An upstream that tells its usage elsewhere gets a usage chunk made for it.
 """
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -13,7 +15,7 @@ from shoal.core.chat import Request, members_of, splice
 from shoal.core.errors import Fault
 from shoal.core.usage import Usage
 from shoal.wire import sse
-from shoal.wire.openai_chat import errors, usage
+from shoal.wire.openai_chat import chunks, errors, usage
 
 # msgspec takes no Raw in a union: what is absent reads as null
 _ABSENT = msgspec.Raw(b"null")
@@ -26,16 +28,30 @@ class _Answer(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     finish_reason: str | None = None
+    usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+
+
+class _Groq(msgspec.Struct):
+    usage: msgspec.Raw = _ABSENT
 
 
 class _Chunk(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
     choices: list[_Choice] = []
+    x_groq: _Groq | None = None
+
+
+class _Choices(msgspec.Struct):
+    choices: list[_Choice] | None = None
 
 
 _answer = msgspec.json.Decoder(_Answer)
 _chunk = msgspec.json.Decoder(_Chunk)
+_choices = msgspec.json.Decoder(_Choices)
+_FAILED = tuple(b'"%b"' % word.encode() for word in chunks.FAILURES)
+_HEAD = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 
 OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
 """Members of a request that tell the gateway what to do, and would puzzle an upstream."""
@@ -74,10 +90,13 @@ def complete(body: bytes, settle: Settle) -> bytes:
         if not body.isascii():
             body.decode()  # raw members are not decoded
         seen = _answer.decode(body)
+        failed = _choices.decode(body) if any(mark in body for mark in _FAILED) else _Choices()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     if seen.error is not _ABSENT and bytes(seen.error) != b"null":
         raise errors.read_within(body)
+    for choice in failed.choices or ():
+        chunks.check(choice.finish_reason, choice.error)
     raw = bytes(seen.usage)
     cost, receipt = settle(None if raw == b"null" else usage.read(raw))
     return _insert(body, raw, cost, receipt)
@@ -90,24 +109,24 @@ def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> 
     is_object = raw_usage.endswith(b"}") and len(raw_usage) > 2
     # nearly everybody writes the object once, and without spaces
     if is_object and at > 8 and body.startswith(raw_usage, at) and body.find(b'"usage":') == at - 8:
-        brace = at + len(raw_usage) - 1
-        return b"".join((body[:brace], b',"cost":', (cost or "null").encode(), body[brace:end], b',"shoal":', receipt, body[end:]))
+        after = at + len(raw_usage)
+        return b"".join((body[:at], usage.add_cost(raw_usage, cost), body[after:end], b',"shoal":', receipt, body[end:]))
     tail = b',"shoal":%b%b' % (receipt, body[end:])
     if not is_object:
         return body[:end] + tail
-    mark = b',"cost":%b}' % (cost or "null").encode()
-    for brace in _places(body, raw_usage, end):
-        out = body[:brace] + mark + body[brace + 1 : end] + tail
-        if body.count(raw_usage) == 1 or _usage_of(out).endswith(mark):
+    marked = usage.add_cost(raw_usage, cost)
+    for start in _places(body, raw_usage, end):
+        out = body[:start] + marked + body[start + len(raw_usage) : end] + tail
+        if body.count(raw_usage) == 1 or _usage_of(out) == marked:
             return out
     return body[:end] + tail
 
 
 def _places(body: bytes, raw_usage: bytes, end: int) -> Iterator[int]:
-    """Where objects with these bytes end. With its quotes unescaped one cannot be part of a string, but others may be just like it."""
+    """Where objects with these bytes start. With its quotes unescaped one cannot be part of a string, but others may be just like it."""
     at = end
     while (at := body.rfind(raw_usage, 0, at + len(raw_usage) - 1)) >= 0:
-        yield at + len(raw_usage) - 1
+        yield at
 
 
 def _usage_of(body: bytes) -> bytes:
@@ -121,13 +140,14 @@ class Stream:
     `usage` and `finished` tell what has been seen; `failed` is set once an error event of the upstream has passed, after which nothing may.
     """
 
-    __slots__ = ("_settle", "_settled", "_splitter", "_wants_usage", "done", "events", "failed", "finished", "usage")
+    __slots__ = ("_elsewhere", "_settle", "_settled", "_splitter", "_wants_usage", "done", "events", "failed", "finished", "usage")
 
     def __init__(self, wants_usage: bool, settle: Settle) -> None:
         self._splitter = sse.Splitter()
         self._wants_usage = wants_usage
         self._settle = settle
         self._settled = False
+        self._elsewhere = b""  # the last chunk that told usage where OpenAI does not
         self.usage: Usage | None = None
         self.events = 0
         self.finished = False
@@ -162,9 +182,9 @@ class Stream:
             return event
         self.events += 1
         if data.strip() == b"[DONE]":
-            comment = self._receipt_comment()
+            last = self._last_words()
             self.done = True
-            return comment + event
+            return last + event
         try:
             chunk = _chunk.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -172,26 +192,44 @@ class Stream:
         if bytes(chunk.error) != b"null":
             self.failed = errors.read_within(data)
             return b""
+        try:
+            for choice in chunk.choices:
+                chunks.check(choice.finish_reason, choice.error)
+        except Fault as fault:
+            self.failed = fault
+            return b""
         self.finished = self.finished or any(choice.finish_reason for choice in chunk.choices)
         raw = bytes(chunk.usage)
-        return event if raw == b"null" else self._pass_usage(event, raw, chunk)
+        if raw != b"null":
+            return self._pass_usage(event, raw, chunk)
+        places = [*([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in chunk.choices)]
+        if (used := usage.read_first(places)) is not None:
+            self.usage, self._elsewhere = used, data
+        return event
 
     def _pass_usage(self, event: bytes, raw: bytes, chunk: _Chunk) -> bytes:
         self.usage = usage.read(raw) or self.usage
         if not self._wants_usage:
             return event if chunk.choices else b""
-        last = not chunk.choices or any(choice.finish_reason for choice in chunk.choices)
-        if not last or self._settled:
+        if not (self.finished or not chunk.choices) or self._settled:
             return event
         self._settled = True
         cost, receipt = self._settle(self.usage)
         return _insert(event, raw, cost, receipt)
 
-    def _receipt_comment(self) -> bytes:
+    def _last_words(self) -> bytes:
+        """The receipt where it has not been told yet: in a usage chunk where one is missing, else as a comment."""
         if self._settled:
             return b""
         self._settled = True
-        return b": shoal %b\n\n" % self._settle(self.usage)[1]
+        cost, receipt = self._settle(self.usage)
+        used = usage.write(self.usage) if self.usage is not None and self._elsewhere and self._wants_usage else None
+        if used is None:
+            return b": shoal %b\n\n" % receipt
+        said = members_of(self._elsewhere)
+        chunk: dict[str, Any] = {name: said[name] for name in _HEAD if name in said}
+        chunk |= {"choices": [], "usage": msgspec.Raw(usage.add_cost(msgspec.json.encode(used), cost)), "shoal": msgspec.Raw(receipt)}
+        return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
     def close(self) -> bytes:
         """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the answer was not complete."""
@@ -213,9 +251,9 @@ class Stream:
             return out
         if not self.finished:
             raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
-        comment = self._receipt_comment()
+        last = self._last_words()
         self.done = True
-        return out + comment + b"data: [DONE]\n\n"
+        return out + last + b"data: [DONE]\n\n"
 
 
 _SOME_USAGE = re.compile(rb'"usage"\s*:(?!\s*null)')

@@ -63,6 +63,7 @@ class _Thinking(msgspec.Struct):
 
     type: Literal["enabled", "disabled", "adaptive", "auto"]
     budget_tokens: _Positive | None = None
+    display: Literal["summarized", "omitted"] | None = None
 
 
 class _FunctionChoice(msgspec.Struct):
@@ -157,8 +158,10 @@ def _read_thinking(asked: _Request) -> Thinking | None:
     if effort is None and (reasoning.enabled is False or (thinking and thinking.type == "disabled")):
         effort = "none"
     if effort is None and budget is None and (reasoning.enabled or thinking):
-        effort = "medium"
+        effort = "medium" if reasoning.enabled else "auto"
     shown = None if reasoning.exclude is None else not reasoning.exclude
+    if shown is None and thinking and thinking.display:
+        shown = thinking.display == "summarized"
     return None if effort is None and budget is None and shown is None else Thinking(effort, budget, shown)
 
 
@@ -228,15 +231,16 @@ def _write_thinking(thinking: Thinking, manner: Manner) -> dict[str, Any]:
     switch = {"thinking": {"type": "disabled" if effort == "none" else "enabled"}} if effort else {}
     match manner.effort:
         case "reasoning":
-            amount = {"max_tokens": thinking.budget} if thinking.budget is not None else {"effort": effort} if effort else {}
+            said = {"enabled": True} if effort == "auto" else {"effort": effort} if effort else {}
+            amount = said if thinking.budget is None else {"max_tokens": thinking.budget}
             return {"reasoning": amount | ({"exclude": not thinking.shown} if thinking.shown is not None else {})}
         case "thinking":
             return switch
         case "thinking and reasoning_effort":
-            return switch | ({"reasoning_effort": effort} if effort and effort != "none" else {})
+            return switch | ({"reasoning_effort": effort} if effort not in (None, "none", "auto") else {})
         case "enable_thinking" if effort:
             budget = thinking.budget or _BUDGET_OF_EFFORT.get(effort)
             return {"enable_thinking": effort != "none"} | ({"thinking_budget": budget} if budget and effort != "none" else {})
-        case "reasoning_effort" if effort:
+        case "reasoning_effort" if effort not in (None, "auto"):
             return {"reasoning_effort": effort}
     return {}

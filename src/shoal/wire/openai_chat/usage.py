@@ -4,10 +4,12 @@ Others report caches in places of their own: DeepSeek `prompt_cache_hit_tokens`,
 xAI counts thought beside `completion_tokens` and not in it, which its total gives away.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
 
+from shoal.core.chat import members_of
 from shoal.core.usage import Usage
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
@@ -16,6 +18,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 class _PromptDetails(msgspec.Struct):
     cached_tokens: _Count | None = None
     cache_write_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None  # Alibaba's
 
 
 class _CompletionDetails(msgspec.Struct):
@@ -48,7 +51,27 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
         cached = seen.cached_tokens if seen.prompt_cache_hit_tokens is None else seen.prompt_cache_hit_tokens
     if reasoning and output is not None and seen.total_tokens == (seen.prompt_tokens or 0) + output + reasoning:
         output += reasoning
-    return Usage(seen.prompt_tokens, output, cached, None if prompt is None else prompt.cache_write_tokens, reasoning)
+    written = None if prompt is None else prompt.cache_write_tokens
+    if written is None and prompt is not None:
+        written = prompt.cache_creation_input_tokens
+    return Usage(seen.prompt_tokens, output, cached, written, reasoning)
+
+
+def read_first(places: Iterable[msgspec.Raw]) -> Usage | None:
+    """Usage from the first of the places where it is told."""
+    return next((used for raw in places if bytes(raw) != b"null" and (used := read(raw)) is not None), None)
+
+
+def add_cost(raw: bytes, cost: str | None) -> bytes:
+    """A usage object with `cost` (a JSON number, None unknown) as its last member; an upstream's own cost stays, as `upstream_cost`.
+
+    Perplexity tells its cost as an object, OpenRouter as a number.
+    """
+    if b'"cost"' in raw:
+        members = members_of(raw)
+        if (theirs := members.pop("cost", None)) is not None:
+            raw = msgspec.json.encode(members | {"upstream_cost": theirs})
+    return b'%b,"cost":%b}' % (raw[:-1], (cost or "null").encode())
 
 
 def write(usage: Usage) -> dict[str, Any] | None:
