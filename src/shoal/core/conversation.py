@@ -148,7 +148,10 @@ class Sampling(msgspec.Struct, frozen=True):
 
 
 class Thinking(msgspec.Struct, frozen=True):
-    """How much to think: an `effort` (none, minimal, low, medium, high, xhigh) or a `budget` of tokens; whether it is `shown`."""
+    """How much to think: an `effort` or a `budget` of tokens; whether it is `shown`.
+
+    Efforts are none, minimal, low, medium, high, xhigh and max, and auto: as much as the model finds right.
+    """
 
     effort: str | None = None
     budget: int | None = None

@@ -76,7 +76,7 @@ def test_every_member() -> None:
     assert asked.parallel_tools is False
     assert (asked.user, asked.service_tier, asked.stream) == ("u", "default", True)
     assert isinstance(asked.format, Format)
-    assert asked.thinking == Thinking(effort="xhigh", shown=False)
+    assert asked.thinking == Thinking(effort="max", shown=False)
     assert {name: bytes(raw) for name, raw in asked.extra.items()} == {"cache_control": b'{"type": "ephemeral"}', "unknown": b"[1.5]"}
 
 
@@ -87,7 +87,7 @@ def test_every_member() -> None:
         ({"type": "enabled", "budget_tokens": 2000, "display": "summarized"}, Thinking(budget=2000, shown=True)),
         ({"type": "disabled"}, Thinking(effort="none")),
         ({"type": "between_tools"}, Thinking(effort="none")),
-        ({"type": "adaptive"}, Thinking("high")),
+        ({"type": "adaptive"}, Thinking("auto")),
         (None, None),
     ],
 )

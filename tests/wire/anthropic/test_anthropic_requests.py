@@ -328,13 +328,6 @@ def test_thought_as_the_model_takes_it(model: str, thinking: Thinking, more: dic
         (OLD, Thinking("low"), {"tools": (Tool("f"),), "tool_choice": ToolChoice("required")}, {}, "reasoning_effort"),
         ("claude-3-5-haiku-latest", Thinking("low"), {}, {}, "reasoning_effort"),
         (NEW, Thinking(budget=9000), {}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}, "reasoning"),
-        (
-            NEW,
-            Thinking("low"),
-            {"tools": (Tool("f"),), "tool_choice": ToolChoice("named", "f")},
-            {"output_config": {"effort": "low"}},
-            "reasoning_effort",
-        ),
         (ALWAYS, Thinking("none"), {}, {"output_config": {"effort": "low"}}, "reasoning_effort"),
         ("claude-fable-5", Thinking("none"), {}, {"output_config": {"effort": "low"}}, "reasoning_effort"),
         ("claude-mythos-preview", Thinking("none"), {}, {"output_config": {"effort": "low"}}, "reasoning_effort"),
@@ -355,6 +348,14 @@ def test_a_turn_that_lost_its_thought_goes_on_without() -> None:
 
     assert turn().dropped == ("reasoning_effort",)
     assert turn(Reasoning("t", signature="s", origin="anthropic")).dropped == ()
+
+
+def test_who_decides_how_much_to_think_may_be_forced_to_call() -> None:
+    asked = call(model=NEW, thinking=Thinking("auto"), tools=(Tool("f"),), tool_choice=ToolChoice("named", "f"))
+    sent = json.loads(asked.body)
+    assert (sent["thinking"], sent["tool_choice"]) == ({"type": "adaptive"}, {"type": "tool", "name": "f"})
+    assert "output_config" not in sent
+    assert asked.dropped == ()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_formats() -> None:
     ("config", "thinking"),
     [
         ({"thinkingBudget": 0}, Thinking("none", None, False)),
-        ({"thinkingBudget": -1, "includeThoughts": True}, Thinking(None, None, True)),
+        ({"thinkingBudget": -1, "includeThoughts": True}, Thinking("auto", None, True)),
         ({"thinking_budget": 5}, Thinking(None, 5, False)),
         ({"thinkingLevel": "HIGH"}, Thinking("high", None, False)),
     ],

@@ -254,6 +254,8 @@ def test_json_with_and_without_a_schema() -> None:
         ("gemini-2.5-flash", Thinking("high"), {"thinkingBudget": 24576}),
         ("gemini-2.5-flash", Thinking(budget=2000), {"thinkingBudget": 2000, "includeThoughts": True}),
         ("gemini-2.5-flash", Thinking(budget=2000, shown=False), {"thinkingBudget": 2000}),
+        ("gemini-2.5-flash", Thinking("auto"), {"thinkingBudget": -1, "includeThoughts": True}),
+        ("gemini-3-flash-preview", Thinking("auto", shown=True), {"includeThoughts": True}),
         ("gemini-3-flash-preview", Thinking("none"), {"thinkingLevel": "MINIMAL"}),
         ("gemini-3-pro-preview", Thinking("minimal"), {"thinkingLevel": "LOW"}),
         ("gemini-3-pro-preview", Thinking("medium"), {"thinkingLevel": "HIGH"}),

@@ -215,6 +215,9 @@ def test_sampling_limits_and_the_rest() -> None:
         ({"reasoning": {"enabled": False}}, Thinking("none")),
         ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, Thinking(None, 2000)),
         ({"thinking": {"type": "disabled"}}, Thinking("none")),
+        ({"thinking": {"type": "adaptive"}}, Thinking("auto")),
+        ({"thinking": {"type": "adaptive", "display": "summarized"}, "reasoning_effort": "max"}, Thinking("max", None, True)),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, Thinking("auto", None, False)),
         ({"thinking": {"type": "enabled"}, "reasoning_effort": "high"}, Thinking("high")),
     ],
 )

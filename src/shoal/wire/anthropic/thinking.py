@@ -1,7 +1,7 @@
 """How much to think: an effort or a budget of ours as the model takes it, and the caller's `thinking` as ours.
 
-Models from 4.6 on decide for themselves, led by `output_config.effort`; those before take `budget_tokens`. A thought that a model cannot
-have beside what else is asked (a forced tool, too short an answer, a turn whose thought is lost) is left out and named.
+Models from 4.6 on decide for themselves, led by `output_config.effort`; those before take `budget_tokens`, and cannot think so beside a
+forced tool, in too short an answer, or in a turn whose thought is lost: then it is left out and named.
 https://platform.claude.com/docs/en/build-with-claude/thinking and .../extended-thinking
 """
 
@@ -46,13 +46,11 @@ def write(conversation: Conversation, family: Family, room: int | None) -> Thoug
         if family.off:
             return Thought({"type": family.off})
         return Thought(effort="low", dropped=(name,)) if family.efforts else Thought()
-    forced = conversation.tool_choice is not None and conversation.tool_choice.mode in ("required", "named")
     if family.adaptive and not (wanted.budget is not None and family.budgets):
         effort = _nearest(wanted, family.efforts)
-        if forced:
-            return Thought(effort=effort, dropped=(name,))
         return Thought({"type": "adaptive", **_display(wanted)}, effort, (name,) if wanted.budget is not None else ())
     budget = _budget(wanted, room)
+    forced = conversation.tool_choice is not None and conversation.tool_choice.mode in ("required", "named")
     if not family.budgets or budget is None or forced or _lost_its_thought(conversation):
         return Thought(dropped=(name,))
     altered = wanted.budget is not None and wanted.budget != budget
@@ -64,7 +62,7 @@ def _nearest(wanted: Thinking, efforts: tuple[str, ...]) -> str | None:
     effort = wanted.effort
     if wanted.budget is not None:
         effort = next((step for step in ("low", "medium", "high") if wanted.budget <= BUDGETS[step]), "xhigh")
-    if effort is None:
+    if effort in (None, "auto"):
         return None
     place = _STEPS.index(effort) if effort in _STEPS else 0
     return next((step for step in _STEPS[place:] if step in efforts), efforts[-1])
@@ -102,13 +100,12 @@ class Asked(msgspec.Struct):
 
 
 def read(asked: Asked | None, effort: str | None) -> Thinking | None:
-    """A caller's `thinking` and `output_config.effort`: high where it says no more than adaptive, and xhigh, our highest, for max."""
-    effort = "xhigh" if effort == "max" else effort
+    """A caller's `thinking` and `output_config.effort`: as much as the model finds right where it says no more than adaptive."""
     if asked is None:
         return Thinking(effort=effort) if effort else None
     if asked.type in ("disabled", "between_tools"):
         return Thinking(effort="none")
     shown = None if asked.display is None else asked.display != "omitted"
     if asked.type == "adaptive":
-        effort = effort or "high"
+        effort = effort or "auto"
     return Thinking(effort=effort, budget=asked.budget_tokens, shown=shown)

@@ -12,6 +12,7 @@ from shoal.wire.gemini.members import Members
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 _LEVELS = {"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
 _FIRST_THINKER, _FIRST_WITH_LEVELS = 2.5, 3.0
+_AS_IT_LIKES = -1
 _LEAST_OF_PRO = 128
 """A Pro of the generation 2.5 cannot be kept from thinking."""
 
@@ -24,10 +25,12 @@ def write(thinking: Thinking, model: str) -> dict[str, Any] | None:
     out: dict[str, Any] = {}
     if thinking.budget is not None:
         out["thinkingBudget"] = thinking.budget
+    elif thinking.effort == "auto" and number < _FIRST_WITH_LEVELS:
+        out["thinkingBudget"] = _AS_IT_LIKES
     elif thinking.effort in _BUDGETS:
         out |= _level(thinking.effort, model) if number >= _FIRST_WITH_LEVELS else _budget(thinking.effort, model)
-    # who gives thought a budget of its own, as Anthropic's callers do, expects to see it
-    shown = thinking.budget is not None and thinking.budget > 0 if thinking.shown is None else thinking.shown
+    # who gives thought a budget of its own or leaves it to the model, as Anthropic's callers do, expects to see it
+    shown = thinking.effort == "auto" or bool(thinking.budget) if thinking.shown is None else thinking.shown
     if shown:
         out["includeThoughts"] = True
     return out
@@ -53,7 +56,7 @@ def read(config: Members | None) -> Thinking | None:
         return None
     budget, level = config.integer("thinkingBudget"), config.text("thinkingLevel")
     effort = level.lower() if level and level != "THINKING_LEVEL_UNSPECIFIED" else None
-    if budget == 0:
-        effort, budget = "none", None
+    if budget in (0, _AS_IT_LIKES):
+        effort, budget = "none" if budget == 0 else "auto", None
     shown = bool(config.flag("includeThoughts"))
     return Thinking(effort, budget if budget is not None and budget > 0 else None, shown)

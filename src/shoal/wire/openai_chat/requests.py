@@ -153,7 +153,7 @@ def _format(asked: _ResponseFormat | None) -> Format | None:
 def _read_thinking(asked: _Request) -> Thinking | None:
     """How much to think, whichever way it was said; `reasoning_effort` outweighs the others."""
     reasoning, thinking = asked.reasoning or _Reasoning(), asked.thinking
-    effort = asked.reasoning_effort or reasoning.effort
+    effort: str | None = asked.reasoning_effort or reasoning.effort
     budget = reasoning.max_tokens or (thinking.budget_tokens if thinking else None)
     if effort is None and (reasoning.enabled is False or (thinking and thinking.type == "disabled")):
         effort = "none"

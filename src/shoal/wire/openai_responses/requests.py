@@ -197,7 +197,7 @@ def _write_thinking(thinking: Thinking | None) -> dict[str, Any]:
     if effort is None and thinking.budget is not None:
         budget = thinking.budget
         effort = "none" if budget == 0 else "low" if budget <= _LOW_TOKENS else "medium" if budget <= _MEDIUM_TOKENS else "high"
-    out: dict[str, Any] = {"effort": effort} if effort is not None else {}
+    out: dict[str, Any] = {"effort": effort} if effort not in (None, "auto") else {}
     return out | {"summary": "auto"} if thinking.shown else out
 
 
