@@ -85,6 +85,17 @@ def test_values_fill_addresses() -> None:
     assert one("mine", paths).paths == {"chat": "/v9/{model}"}
 
 
+def test_an_address_may_depend_on_the_region() -> None:
+    def host(**settings: str) -> str:
+        found = one("vertex", ProviderSettings(values={"project": "p", **settings}))
+        return found.base_url.partition("/v1/")[0] + "|" + found.base_url.partition("/locations/")[2]
+
+    assert host() == "https://us-central1-aiplatform.googleapis.com|us-central1/publishers/google"
+    assert host(region="global") == "https://aiplatform.googleapis.com|global/publishers/google"
+    assert host(region="eu") == "https://aiplatform.eu.rep.googleapis.com|eu/publishers/google"
+    assert host(region="global", host="proxy.test") == "https://proxy.test|global/publishers/google"
+
+
 def test_signatures() -> None:
     aws = {"AWS_ACCESS_KEY_ID": "i", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_REGION": "eu-west-1"}
     signed = one("bedrock", environ=aws)

@@ -175,7 +175,8 @@ def _values(row: Row, said: Mapping[str, str], environ: Mapping[str, str]) -> di
     """What is known of the row's values, one filled into another."""
     found: dict[str, str] = {}
     for name, value in row.values.items():
-        text = said.get(name) or next((environ[one] for one in value.env if environ.get(one)), None) or value.default
+        default = value.by_region.get(found.get("region", ""), value.default)
+        text = said.get(name) or next((environ[one] for one in value.env if environ.get(one)), None) or default
         if text is not None:
             found[name] = _as_url(text) if value.url else text
     return {name: _fill(text, found) for name, text in found.items()}
