@@ -36,10 +36,12 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Draw(msgspec.Struct, frozen=True):
-    """Units that were drawn; 0 where fewer than were needed are there, and then the seconds after which they can be."""
+    """Units that were drawn, and what the bucket still has; 0 were drawn where fewer than were needed are there, and then
+    `retry_after_s` is when they can be."""
 
     granted: int
     retry_after_s: float = 0.0
+    left: int = 0
 
 
 class Lender(Protocol):
