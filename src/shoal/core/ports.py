@@ -81,7 +81,12 @@ class Catalogue(Protocol):
 
 
 class AnswerReader(Protocol):
-    """An upstream's streamed answer, bytes to deltas; the bytes may be cut anywhere."""
+    """An upstream's streamed answer, bytes to deltas; the bytes may be cut anywhere.
+
+    `failed` is the fault that broke it; where deltas came before it in the same bytes, they are given first, and the next call raises it.
+    """
+
+    failed: Fault | None
 
     def feed(self, data: bytes) -> list[Delta]:
         """What these bytes complete. Errors: Fault, for an error event (its own kind) or what cannot be read (upstream_garbled)."""

@@ -151,7 +151,7 @@ class Translation:
 
     def feed(self, data: bytes) -> bytes:
         out = self.write(self._reader.feed(data))
-        self.failed = getattr(self._reader, "failed", None)  # what came before a fault in the same bytes is the caller's
+        self.failed = self._reader.failed  # what came before a fault in the same bytes is the caller's
         return out
 
     def close(self) -> bytes:

@@ -6,7 +6,11 @@ import re
 _END = re.compile(rb"(?:\n|\r(?!\n))(?:\n|\r\n?)")
 
 
-class Overlong(Exception):
+class Unusable(Exception):
+    """Bytes that cannot be cut into events."""
+
+
+class Overlong(Unusable):
     """An event exceeds the limit."""
 
 
@@ -25,12 +29,16 @@ class Splitter:
         """Bytes of an event that has not ended yet."""
         return self._rest
 
+    def last(self) -> bytes | None:
+        """The event that the end of the bytes completes, if one has begun: an upstream may leave out the last blank line."""
+        return self._rest.rstrip(b"\r\n") + b"\n\n" if self._rest.strip() else None
+
     def whole(self, data: bytes) -> bool:
         """Whether `data` starts where an event starts and ends where one ends, so that it may be taken as it is."""
         return not self._rest and data.endswith(b"\n\n")
 
     def split(self, data: bytes) -> list[bytes]:
-        """The events completed by `data`. Errors: Overlong."""
+        """The events completed by `data`. Errors: Overlong, once the events before the one without end have been given."""
         buffer = self._rest + data if self._rest else data
         events: list[bytes] = []
         start, search = 0, max(0, self._searched - 3)
@@ -42,7 +50,7 @@ class Splitter:
             start = search = end.end()
         self._rest = buffer[start:]
         self._searched = len(self._rest)
-        if len(self._rest) > self._limit:
+        if len(self._rest) > self._limit and not events:
             raise Overlong(f"an event exceeds {self._limit} bytes")
         return events
 

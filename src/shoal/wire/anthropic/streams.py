@@ -7,8 +7,7 @@ The other direction is `Writer`, in writing.py.
 import msgspec
 
 from shoal.core.answer import Began, CitationDelta, Delta, Ended, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, Used
-from shoal.core.errors import Fault
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.anthropic import answers, citations, errors, seals, usage
 
 _NULL = msgspec.Raw(b"null")
@@ -66,48 +65,30 @@ def payload(event: bytes) -> bytes | None:
     return sse.data_of(event)
 
 
-class Reader:
+class Reader(streamed.Reader[bytes]):
     """See core.ports.AnswerReader."""
 
     def __init__(self) -> None:
-        self._splitter = sse.Splitter()
+        super().__init__(sse.Splitter())
         self._open: dict[int, _Open] = {}
         self._counts = usage.Counts()
         self._calls = self._thoughts = self._length = 0
         self._began = self._ended = False
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes complete. Errors: Fault, for an error event (its own kind) or what cannot be read (upstream_garbled)."""
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        out: list[Delta] = []
-        for event in events:
-            self._take(event, out)
-        return out
+    @property
+    def whole(self) -> bool:
+        """Whether the upstream has said why it stopped."""
+        return self._ended
 
-    def close(self) -> list[Delta]:
-        """The body has ended. Errors: Fault upstream_cut when the answer was not complete."""
-        out: list[Delta] = []
-        rest = self._splitter.rest
-        if rest.strip():  # an upstream may leave out the last blank line
-            self._take(rest.rstrip(b"\r\n") + b"\n\n", out)
-        if not self._ended:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
-        return out
-
-    def _take(self, event: bytes, out: list[Delta]) -> None:
+    def take(self, event: bytes, out: list[Delta]) -> None:
+        """Add what an event says."""
         data = payload(event)
         if data is None or not data.strip() or data.strip() == b"[DONE]":  # some who imitate the format end it so
             return
-        try:
-            seen = decoder.decode(data)
-            if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
-                raise errors.read_within(data)
-            self._tell(seen, out)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
+        seen = decoder.decode(data)
+        if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
+            raise errors.read_within(data)
+        self._tell(seen, out)
 
     def _tell(self, event: Event, out: list[Delta]) -> None:
         match event.type:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from shoal.wire.sse import Unusable
+
 _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
 _TRUE, _FALSE, _BYTES, _STRING = 0, 1, 6, 7
@@ -19,7 +21,7 @@ _LEAST = _PRELUDE.size + _CRC.size
 _LONGEST_HEADERS = 128 * 1024
 
 
-class Damaged(Exception):
+class Damaged(Unusable):
     """The stream does not hold frames, or not whole ones."""
 
 
@@ -43,6 +45,9 @@ class Splitter:
     def pending(self) -> bool:
         """Whether a frame has begun and not ended."""
         return bool(self._buffer)
+
+    def last(self) -> None:
+        """Nothing: the end of the bytes completes no frame."""
 
     def split(self, data: bytes) -> Iterator[Frame]:
         """The frames completed by `data`, one by one. Errors: Damaged, after the frames before the damage."""

@@ -10,7 +10,7 @@ import msgspec
 
 from shoal.core.answer import Began, CitationDelta, Delta, Ended, MediaDelta, ReasoningDelta, TextDelta, ToolCallDelta, Used
 from shoal.core.conversation import Conversation
-from shoal.core.errors import Fault
+from shoal.wire import streamed
 from shoal.wire.bedrock import errors
 from shoal.wire.bedrock.answers import (
     ABSENT,
@@ -26,7 +26,7 @@ from shoal.wire.bedrock.answers import (
     read_usage,
     stop_sequence_of,
 )
-from shoal.wire.bedrock.frames import Damaged, Frame, Splitter
+from shoal.wire.bedrock.frames import Frame, Splitter
 from shoal.wire.bedrock.names import renamed
 
 
@@ -77,50 +77,29 @@ class _Call:
         self.said = False
 
 
-class Reader:
+class Reader(streamed.Reader[Frame]):
     """Reads one stream. See core.ports.AnswerReader."""
 
     def __init__(self, conversation: Conversation) -> None:
+        super().__init__(Splitter())
         self._conversation = conversation
         self._names = renamed(conversation)
         self._origin = origin_of(conversation)
-        self._splitter = Splitter()
         self._began = False
         self._ended = False
-        self._failed: Fault | None = None
         self._calls: dict[int, _Call] = {}
         self._redacted: dict[int, bytes] = {}
         self._pictures: dict[int, tuple[str, bytes]] = {}
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes complete. Errors: Fault, for an exception of the stream or what cannot be read (upstream_garbled).
+    @property
+    def whole(self) -> bool:
+        """Whether the upstream has said why it stopped; what was used may follow."""
+        return self._ended
 
-        What came before the fault in the same bytes is given first, and the fault at the next call.
-        """
-        if self._failed is not None:
-            raise self._failed
-        deltas: list[Delta] = []
-        try:
-            for frame in self._splitter.split(data):
-                for delta in self._read(frame):
-                    deltas.append(delta)  # one by one, so that those before a fault are kept
-        except Fault as fault:
-            self._failed = fault
-        except Damaged as error:
-            self._failed = Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.")
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
-            self._failed = Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.")
-        if self._failed is not None and not deltas:
-            raise self._failed
-        return deltas
-
-    def close(self) -> list[Delta]:
-        """The body has ended. Errors: Fault upstream_cut when the answer was not complete."""
-        if self._failed is not None:
-            raise self._failed
-        if not self._ended or self._splitter.pending:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
-        return []
+    def take(self, event: Frame, out: list[Delta]) -> None:
+        """Add what a frame says."""
+        for delta in self._read(event):
+            out.append(delta)  # one by one, so that those before a fault are kept
 
     def _read(self, frame: Frame) -> Iterator[Delta]:
         headers = frame.headers
@@ -138,8 +117,8 @@ class Reader:
             case "contentBlockStop":
                 yield from self._stop(event.contentBlockIndex)
             case "messageStop":
-                self._ended = True
                 finish = read_finish(event.stopReason, any(call.index is not None for call in self._calls.values()))
+                self._ended = True
                 yield Ended(finish, stop_sequence=stop_sequence_of(event.additionalModelResponseFields))
             case "metadata" if event.usage is not None:
                 yield Used(read_usage(event.usage))

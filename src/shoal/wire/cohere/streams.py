@@ -7,7 +7,7 @@ import msgspec
 from shoal.core.answer import Began, CitationDelta, Delta, Ended, ReasoningDelta, TextDelta, ToolCallDelta, Used
 from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.cohere.answers import Call, Content, Function, read_finish
 from shoal.wire.cohere.citations import read_citations
 from shoal.wire.cohere.parts import ORIGIN, PLAN
@@ -45,56 +45,26 @@ class _Event(msgspec.Struct):
 _event = msgspec.json.Decoder(_Event)
 
 
-class Reader:
+class Reader(streamed.Reader[bytes]):
     """Reads one stream. See core.ports.AnswerReader."""
 
     def __init__(self, conversation: Conversation) -> None:
+        super().__init__(sse.Splitter())
         self._model = conversation.model
-        self._splitter = sse.Splitter()
         self._began = False
         self._ended = False
-        self._failed: Fault | None = None
         self._calls: dict[int, int] = {}
         self._silent: set[int] = set()
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes complete. Errors: Fault, for an answer that broke off or what cannot be read (upstream_garbled).
+    @property
+    def whole(self) -> bool:
+        """Whether the upstream has said why it stopped."""
+        return self._ended
 
-        What came before the fault in the same bytes is given first, and the fault at the next call.
-        """
-        if self._failed is not None:
-            raise self._failed
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        return self._read_all(events)
-
-    def close(self) -> list[Delta]:
-        """The body has ended. Errors: Fault upstream_cut when the answer was not complete."""
-        if self._failed is not None:
-            raise self._failed
-        rest = self._splitter.rest
-        deltas = self._read_all([rest]) if rest.strip() and not self._ended else []
-        if self._failed is not None:
-            raise self._failed
-        if not self._ended:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
-        return deltas
-
-    def _read_all(self, events: list[bytes]) -> list[Delta]:
-        deltas: list[Delta] = []
-        try:
-            for event in events:
-                for delta in self._read(event):
-                    deltas.append(delta)  # one by one, so that those before a fault are kept
-        except Fault as fault:
-            self._failed = fault
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._failed = Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.")
-        if self._failed is not None and not deltas:
-            raise self._failed
-        return deltas
+    def take(self, event: bytes, out: list[Delta]) -> None:
+        """Add what an event says."""
+        for delta in self._read(event):
+            out.append(delta)  # one by one, so that those before a fault are kept
 
     def _read(self, raw: bytes) -> Iterator[Delta]:
         data = sse.data_of(raw)

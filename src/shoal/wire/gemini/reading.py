@@ -82,15 +82,20 @@ class Reading:
             out.append(Used(usage.read(seen.usage_metadata)))
         return out
 
+    @property
+    def ended(self) -> bool:
+        """Whether every candidate that has begun has said why it ended, or the question was refused."""
+        return all(choice.reason is not None for choice in self._choices.values()) if self._choices else self._blocked
+
     def end(self) -> list[Delta]:
         """How it ended. Errors: Fault upstream_cut when it had not, upstream_garbled when nothing that it wrote could be used."""
         if not self._choices and self._blocked:
             return [Ended("content_filter")]
-        choices = list(self._choices.values())
-        if not choices or any(choice.reason is None for choice in choices):
+        if not self.ended:
             raise Fault("upstream_cut", "The upstream ended its answer before it was complete.")
+        choices = self._choices.values()
         if all(choice.reason in _BROKEN and not choice.calls for choice in choices):
-            text = f"The model wrote a function call that cannot be used ({choices[0].reason}); try again."
+            text = f"The model wrote a function call that cannot be used ({next(iter(choices)).reason}); try again."
             raise Fault("upstream_garbled", text, upstream_status=200)
         return [Ended(_finish(choice), choice.index) for choice in choices]
 

@@ -21,37 +21,35 @@ from shoal.core.answer import (
     Used,
 )
 from shoal.core.conversation import Citation, Part, Reasoning, Text, ToolCall
-from shoal.core.errors import Fault
 from shoal.core.usage import Usage
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.gemini import logprobs
 from shoal.wire.gemini.answers import decode, ending, envelope, finished, write_parts
 from shoal.wire.gemini.parts import Json
 from shoal.wire.gemini.reading import Reading
 
 
-class Reader:
+class Reader(streamed.Reader[bytes]):
     """An upstream's stream. An error comes as an event, or as bare JSON in the place of one."""
 
     def __init__(self) -> None:
-        self._splitter = sse.Splitter()
+        super().__init__(sse.Splitter())
         self._reading = Reading()
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes complete. Errors: Fault."""
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        return [delta for event in events for delta in self._take(event)]
+    @property
+    def whole(self) -> bool:
+        """Whether every candidate has said why it stopped."""
+        return self._reading.ended
 
-    def _take(self, event: bytes) -> list[Delta]:
+    def take(self, event: bytes, out: list[Delta]) -> None:
+        """Add what an event says."""
         data = payload(event)
-        return self._reading.take(decode(data)) if data else []
+        if data:
+            out += self._reading.take(decode(data))
 
-    def close(self) -> list[Delta]:
-        """What the end completes. Errors: Fault upstream_cut, or upstream_garbled for an answer without a usable word."""
-        return [*self._take(self._splitter.rest), *self._reading.end()]
+    def end(self, out: list[Delta]) -> None:
+        """Add why it stopped. Errors: Fault upstream_garbled for an answer without a usable word."""
+        out += self._reading.end()
 
 
 def payload(event: bytes) -> bytes:

@@ -29,7 +29,7 @@ class Upstream:
 
     def stream(self, conversation: Conversation) -> AnswerReader:
         """A reader for one streamed answer."""
-        return streams.Reader()
+        return streams.Reader(conversation.sampling.n or 1)
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         """What an answer that is no success means."""

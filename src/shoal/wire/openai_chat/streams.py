@@ -25,75 +25,42 @@ from shoal.core.chat import StreamOptions
 from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.usage import Usage
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.openai_chat import answers, chunks, thoughts, tools, usage
 
 
-class Reader:
-    """An upstream's stream to deltas (core.ports.AnswerReader).
+class Reader(streamed.Reader[bytes]):
+    """An upstream's stream to deltas. `n` choices were asked for; whoever gives fewer says [DONE]."""
 
-    A fault that follows deltas in the same bytes is kept, as `failed`, until the next call, so that no cut of the bytes loses a word.
-    """
-
-    __slots__ = ("_done", "_splitter", "_told", "failed")
-
-    def __init__(self) -> None:
-        self._splitter = sse.Splitter()
+    def __init__(self, n: int = 1) -> None:
+        super().__init__(sse.Splitter())
         self._told = chunks.Told()
+        self._n = n
         self._done = False
-        self.failed: Fault | None = None
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes complete. Errors: Fault, for an error event (its own kind) or what cannot be read (upstream_garbled)."""
-        if self.failed is not None:
-            raise self.failed
-        try:
-            return self._read(self._splitter.split(data))
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
+    @property
+    def whole(self) -> bool:
+        """Whether all choices have said why they stopped, or the upstream has said [DONE]."""
+        return self._done or (self._told.finished and len(self._told.choices) >= self._n)
 
-    def close(self) -> list[Delta]:
-        """The body has ended. Errors: Fault upstream_cut when the answer was not complete."""
-        if self.failed is not None:
-            raise self.failed
-        out: list[Delta] = []
-        if self._splitter.rest.strip():  # an upstream may leave out the last blank line
-            try:
-                out = self._read([self._splitter.rest.rstrip(b"\r\n") + b"\n\n"])
-            except Fault as fault:
-                if not (self._told.finished and fault.kind == "upstream_garbled"):  # half an event after the answer is whole
-                    raise
-            if self.failed is not None:
-                raise self.failed
-        if not self._done:
-            if not self._told.finished:
-                raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
+    def take(self, event: bytes, out: list[Delta]) -> None:
+        """Add what an event says."""
+        data = sse.data_of(event)
+        if data is None or self._done or not data.strip():
+            return
+        if data.strip() != b"[DONE]":
+            for delta in self._told.take(chunks.decode(data)):
+                out.append(delta)  # one by one, so that those before a fault are kept
+        elif not self._told.choices:
+            raise Fault("upstream_garbled", "The upstream's stream ended without an answer.")
+        else:
             self._done = True
             out += self._told.end()
-        return out
 
-    def _read(self, events: Sequence[bytes]) -> list[Delta]:
-        out: list[Delta] = []
-        try:
-            for event in events:
-                data = sse.data_of(event)
-                if data is None or self._done or not data.strip():
-                    continue
-                if data.strip() == b"[DONE]":
-                    self._end(out)
-                else:
-                    out += self._told.take(chunks.decode(data))
-        except Fault as fault:
-            if not out:
-                raise
-            self.failed = fault
-        return out
-
-    def _end(self, out: list[Delta]) -> None:
-        if not self._told.choices:
-            raise Fault("upstream_garbled", "The upstream's stream ended without an answer.")
-        self._done = True
-        out += self._told.end()
+    def end(self, out: list[Delta]) -> None:
+        """Add the ends of all choices, where the upstream has not said [DONE]."""
+        if not self._told.ended:
+            out += self._told.end()
 
 
 _encode = msgspec.json.Encoder().encode

@@ -7,9 +7,8 @@ import msgspec
 
 from shoal.core.answer import Began, Delta, Ended, LogprobsDelta, TextDelta, Used
 from shoal.core.conversation import Conversation
-from shoal.core.errors import Fault
 from shoal.core.usage import Usage
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.openai_responses import errors
 from shoal.wire.openai_responses.checked import ABSENT
 from shoal.wire.openai_responses.output import Output, read_logprobs
@@ -42,44 +41,35 @@ _event = msgspec.json.Decoder(_Event)
 _part = msgspec.json.Decoder(Part)
 
 
-class Reader:
+class Reader(streamed.Reader[bytes]):
     """An upstream's stream, bytes to deltas. Events that are not known are left out: new ones come with every model."""
 
     def __init__(self) -> None:
-        self._splitter = sse.Splitter()
+        super().__init__(sse.Splitter())
         self._reading = Reading()
         self._began = self._ended = False
 
-    def feed(self, data: bytes) -> list[Delta]:
-        """What these bytes complete. Errors: Fault, for an error event or what cannot be read."""
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        return [delta for event in events for delta in self._read(event)]
+    @property
+    def whole(self) -> bool:
+        """Whether the response has come whole, in its last event."""
+        return self._ended
 
-    def close(self) -> list[Delta]:
-        """The body has ended. Errors: Fault upstream_cut when the response was not complete."""
-        rest = self._splitter.rest
-        last = list(self._read(rest.rstrip(b"\r\n") + b"\n\n")) if rest.strip() else []
-        if not self._ended:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
-        return last
+    def take(self, event: bytes, out: list[Delta]) -> None:
+        """Add what an event says."""
+        for delta in self._read(event):
+            out.append(delta)  # one by one, so that those before a fault are kept
 
     def _read(self, event: bytes) -> Iterator[Delta]:
         data = sse.data_of(event)
         if data is None or self._ended or data.strip() in (b"", b"[DONE]"):
             return
-        try:
-            kind = _kind.decode(data)
-            if kind.type == "error" or (kind.type is None and kind.error is not ABSENT):
-                raise errors.read_within(data)
-            handle = _HANDLERS.get(kind.type or "")
-            if handle is not None:
-                yield from self._after_began(handle(self._reading, _event.decode(data)))
-                self._ended = kind.type in _LAST
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
+        kind = _kind.decode(data)
+        if kind.type == "error" or (kind.type is None and kind.error is not ABSENT):
+            raise errors.read_within(data)
+        handle = _HANDLERS.get(kind.type or "")
+        if handle is not None:
+            yield from self._after_began(handle(self._reading, _event.decode(data)))
+            self._ended = kind.type in _LAST
 
     def _after_began(self, deltas: Iterator[Delta]) -> Iterator[Delta]:
         """The same with Began once and first, though an upstream may leave out the event that tells it."""
