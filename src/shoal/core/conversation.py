@@ -115,6 +115,13 @@ class Tool(msgspec.Struct, frozen=True):
     cache: str | None = None
 
 
+class Hosted(msgspec.Struct, frozen=True):
+    """A tool that the upstream runs itself, in the words of whoever runs it; `place` is where the caller named it."""
+
+    raw: msgspec.Raw
+    place: str = "tools"
+
+
 class ToolChoice(msgspec.Struct, frozen=True):
     """auto, none, required (some function), or named (the function `name`). `parallel` is None where the caller did not say."""
 
@@ -164,6 +171,7 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    hosted: tuple[Hosted, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
     format: Format | None = None

@@ -44,7 +44,7 @@ def _wants(call: Call) -> Iterator[tuple[str, str]]:
     """Abilities, and the parameters that ask for them."""
     conversation = call.conversation()
     sampling, form = conversation.sampling, conversation.format
-    if conversation.tools:
+    if conversation.tools or conversation.hosted:
         yield "tools", "tools"
     if form is not None:
         yield ("json_object" if form.schema is None else "json_schema"), "response_format"

@@ -38,7 +38,7 @@ def is_possible(call: "Call") -> bool:
     except Fault:
         return False  # the upstream's own words on that are worth more
     sampling = conversation.sampling
-    return not conversation.tools and conversation.format is None and (sampling.n or 1) == 1 and not sampling.logprobs
+    return not (conversation.tools or conversation.hosted) and conversation.format is None and (sampling.n or 1) == 1 and not sampling.logprobs
 
 
 async def go_on(call: "Call", way: Bridge, broken: answer.Relay, fault: Fault) -> None:
@@ -78,7 +78,7 @@ async def _take_up(call: "Call", attempt: Attempt, said: list[Delta], text: str)
     """Relay what a deployment adds to `text`; what ends the caller's stream. Errors: _Broken."""
     world, deployment = call.world, attempt.deployment
     beginning = text.rstrip()
-    way = Translated(call, deployment.dialect, _with_beginning(call, deployment, beginning))
+    way = Translated(call, deployment, _with_beginning(call, deployment, beginning))
     writer = way.writer()
     writer.feed(way.name(said))  # the caller has had it: the writer must only know
     passage = Continued(way, writer, Settlement(call), text[len(beginning) :])

@@ -210,7 +210,6 @@ def test_what_is_wrong_in_a_message_is_named_by_its_place(message: Any, kind: st
         ({"max_tokens": -1}, "invalid_value", "max_tokens"),
         ({"system": [{"type": "image", "source": {"type": "url", "url": "u"}}]}, "invalid_value", "system[0].type"),
         ({"tools": [{"name": "f"}]}, "missing_parameter", "tools[0].input_schema"),
-        ({"tools": [{"name": "web_search", "type": "web_search_20250305"}]}, "unsupported_parameter", "tools[0].type"),
         ({"tool_choice": {"type": "maybe"}}, "invalid_value", "tool_choice.type"),
         ({"tool_choice": {"type": "tool"}}, "missing_parameter", "tool_choice.name"),
         ({"output_config": {"format": {"type": "json_object"}}}, "invalid_value", "output_config.format"),

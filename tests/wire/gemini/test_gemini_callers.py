@@ -228,7 +228,6 @@ def test_thinking(config: dict[str, Any], thinking: Thinking) -> None:
         ('{"contents":[{"role":"robot"}]}', "invalid_value", "contents[0].role"),
         ('{"contents":[{"parts":[{"text":1}]}]}', "invalid_type", "contents[0].parts[0].text"),
         ('{"contents":[{"parts":[{"toolCall":{}}]}]}', "unsupported_parameter", "contents[0].parts[0]"),
-        (START + '"tools":[{"googleSearch":{}}]}', "unsupported_parameter", "tools[0].googleSearch"),
         (START + '"tools":[{"functionDeclarations":[{}]}]}', "missing_parameter", "tools[0].functionDeclarations[0].name"),
         (START + '"generationConfig":{"topK":1.5}}', "invalid_type", "generationConfig.topK"),
         (START + '"generationConfig":{"temperature":true}}', "invalid_type", "generationConfig.temperature"),

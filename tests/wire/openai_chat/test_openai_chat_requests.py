@@ -174,6 +174,13 @@ def test_choices_of_tools(choice: Any, noun: ToolChoice) -> None:
     assert ask(tools=[TOOL, {"type": "function", "function": {"name": "g"}}], tool_choice=choice).tool_choice == noun
 
 
+def test_only_what_is_allowed_is_offered() -> None:
+    allowed = {"mode": "required", "tools": [{**TOOL, "function": {"name": name}} for name in ("g", "h")]}
+    offered = [TOOL, *({"type": "function", "function": {"name": name}} for name in ("g", "h"))]
+    asked = ask(tools=offered, tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert (asked.tool_choice, [tool.name for tool in asked.tools]) == (ToolChoice("required"), ["g", "h"])
+
+
 def test_formats() -> None:
     schema = {"name": "n", "description": "d", "strict": True, "schema": {"type": "object"}}
     wanted = ask(response_format={"type": "json_schema", "json_schema": schema}).format
@@ -273,7 +280,6 @@ BAD = [
         "unsupported_parameter",
         "messages[0].tool_calls[0].type",
     ),
-    ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "unsupported_parameter", "tools[0].type"),
     ({"tools": [TOOL, {"type": "function"}]}, "missing_parameter", "tools[1].function"),
     ({"tools": [{"type": "function", "function": {"name": ""}}]}, "invalid_value", "tools[0].function.name"),
     ({"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]}, "invalid_type", "tools[0].function.parameters"),
@@ -282,12 +288,13 @@ BAD = [
     ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
     (
         {
-            "tools": [TOOL, {"type": "function", "function": {"name": "g"}}],
-            "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [TOOL]}},
+            "tools": [TOOL],
+            "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{**TOOL, "function": {"name": "g"}}]}},
         },
-        "unsupported_parameter",
+        "invalid_value",
         "tool_choice",
     ),
+    ({"tools": [TOOL], "tool_choice": {"type": "custom"}}, "unsupported_parameter", "tool_choice"),
     ({"response_format": {"type": "xml"}}, "invalid_value", "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "missing_parameter", "response_format.json_schema"),
     ({"response_format": {"type": "json_schema", "json_schema": {}}}, "missing_parameter", "response_format.json_schema.name"),

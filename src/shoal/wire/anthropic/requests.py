@@ -15,6 +15,7 @@ from shoal.core.conversation import Conversation, File, Format, Image, Message, 
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
+from shoal.wire import hosted
 from shoal.wire.anthropic import betas, blocks, contents, formats, sampling, thinking, tools
 from shoal.wire.anthropic.families import find_family
 from shoal.wire.anthropic.members import Cache
@@ -48,11 +49,14 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     elif conversation.format is not None:
         system.append({"type": "text", "text": formats.PLEA})
         dropped.append("response_format.type")
-    if conversation.tools:
-        body["tools"], loose = tools.write(conversation.tools, family)
-        dropped += loose
+    functions, loose = tools.write(conversation.tools, family)
+    dropped += loose
+    offered: list[Any] = [*functions, *hosted.write(conversation, tools.is_own)]
+    if "web_search_options" in conversation.extra:
+        offered.append(tools.search(conversation.extra["web_search_options"], dropped))
     optional = {
         "system": system[0]["text"] if len(system) == 1 and "cache_control" not in system[0] else system,
+        "tools": offered,
         "tool_choice": tools.write_choice(conversation),
         "thinking": thought.thinking,
         "output_config": output,
@@ -62,7 +66,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
         **_own(conversation.extra, dropped),
     }
     body |= {name: value for name, value in optional.items() if value not in (None, [], {})}
-    headers = betas.headers(conversation.extra, _names_files(conversation))
+    headers = betas.headers(conversation.extra, _names_files(conversation), (tool.raw for tool in conversation.hosted))
     return HttpCall("/messages", msgspec.json.encode(body), headers, tuple(dict.fromkeys(dropped)))
 
 
@@ -120,7 +124,7 @@ def _tier(tier: str | None, dropped: list[str]) -> str | None:
 
 def _own(extra: Mapping[str, msgspec.Raw], dropped: list[str]) -> dict[str, msgspec.Raw]:
     """Members that have no noun but that this dialect has; all others are named as left out."""
-    dropped += [name for name in extra if name not in betas.OWN]
+    dropped += [name for name in extra if name not in betas.OWN and name != "web_search_options"]
     return {name: value for name, value in extra.items() if name in betas.OWN}
 
 
@@ -182,6 +186,7 @@ def read(body: bytes) -> Conversation:
     system = contents.read_system(fields.system)
     messages = [one for place, raw in enumerate(fields.messages) for one in contents.read(raw, f"messages[{place}]", noted)]
     choice, parallel = tools.read_choice(fields.tool_choice)
+    offered, own = tools.read(fields.tools or [])
     output = fields.output_config or _OutputConfig()
     extra = {name: raw for name, raw in chat.members_of(body).items() if name not in _READ and bytes(raw) != b"null"}
     if "mcp_servers" in extra:
@@ -190,7 +195,8 @@ def read(body: bytes) -> Conversation:
     return Conversation(
         model=fields.model,
         messages=(*((Message("system", system),) if system else ()), *messages),
-        tools=tools.read(fields.tools or []),
+        tools=offered,
+        hosted=own,
         tool_choice=choice,
         parallel_tools=parallel,
         format=_format(output.format or fields.output_format),

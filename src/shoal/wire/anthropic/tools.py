@@ -1,10 +1,12 @@
 """Tools and the choice among them, both ways (https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools)."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from shoal.core.conversation import Conversation, Tool, ToolChoice
+from shoal.core.conversation import Conversation, Hosted, Tool, ToolChoice
 from shoal.core.errors import Fault
 from shoal.wire.anthropic import formats
 from shoal.wire.anthropic.families import Family
@@ -12,6 +14,8 @@ from shoal.wire.anthropic.members import Cache, decode, lifetime
 
 _MODES = {"auto": "auto", "none": "none", "required": "any", "named": "tool"}
 _KINDS = {kind: mode for mode, kind in _MODES.items()}
+_OWN = re.compile(r"\w+_20\d{6}|mcp_toolset")
+"""Types of the tools that are Anthropic's own: all but one end in the date of their version."""
 _objects = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -34,6 +38,34 @@ def write(tools: tuple[Tool, ...], family: Family) -> tuple[list[dict[str, Any]]
     return out, dropped[:1]
 
 
+def is_own(tool: Mapping[str, Any]) -> bool:
+    """Whether Anthropic runs, or at least describes, a tool of this type."""
+    return _OWN.fullmatch(str(tool.get("type"))) is not None
+
+
+class _Location(msgspec.Struct):
+    approximate: dict[str, msgspec.Raw] = {}
+
+
+class _Search(msgspec.Struct):
+    search_context_size: str | None = None
+    user_location: _Location | None = None
+
+
+_search = msgspec.json.Decoder(_Search)
+
+
+def search(options: msgspec.Raw, dropped: list[str]) -> dict[str, Any]:
+    """OpenAI's `web_search_options` as the tool that searches. https://platform.openai.com/docs/guides/tools-web-search"""
+    seen = decode(_search, options, "web_search_options")
+    if seen.search_context_size not in (None, "medium"):
+        dropped.append("web_search_options.search_context_size")
+    out: dict[str, Any] = {"type": "web_search_20250305", "name": "web_search"}
+    if seen.user_location is not None:
+        out["user_location"] = {"type": "approximate", **seen.user_location.approximate}
+    return out
+
+
 def _schema(tool: Tool, place: int) -> Any:
     if tool.parameters is None or bytes(tool.parameters) == b"null":
         return {"type": "object", "properties": {}}
@@ -54,7 +86,7 @@ def write_choice(conversation: Conversation) -> dict[str, Any] | None:
     """The `tool_choice`, which also says whether several tools may be called at once."""
     choice = conversation.tool_choice
     once = conversation.parallel_tools is False
-    if not conversation.tools and (choice is None or choice.mode in ("auto", "none")):
+    if not (conversation.tools or conversation.hosted) and (choice is None or choice.mode in ("auto", "none")):
         return None
     if choice is None:
         return {"type": "auto", "disable_parallel_tool_use": True} if once else None
@@ -91,16 +123,20 @@ _tool = msgspec.json.Decoder(_Tool)
 _kind = msgspec.json.Decoder(_Kind)
 
 
-def read(raw: list[msgspec.Raw]) -> tuple[Tool, ...]:
-    """A caller's tools. Errors: Fault, also for tools that run at Anthropic's, which no other upstream has."""
-    return tuple(_read_one(one, f"tools[{place}]") for place, one in enumerate(raw))
+def read(raw: list[msgspec.Raw]) -> tuple[tuple[Tool, ...], tuple[Hosted, ...]]:
+    """A caller's tools, and those that are Anthropic's own. Errors: Fault."""
+    tools: list[Tool] = []
+    hosted: list[Hosted] = []
+    for place, one in enumerate(raw):
+        where = f"tools[{place}]"
+        if decode(_kind, one, where).type in (None, "custom"):
+            tools.append(_read_one(one, where))
+        else:
+            hosted.append(Hosted(one, where))
+    return tuple(tools), tuple(hosted)
 
 
 def _read_one(raw: msgspec.Raw, where: str) -> Tool:
-    kind = decode(_kind, raw, where).type
-    if kind not in (None, "custom"):
-        text = f"'{where}.type' is '{kind}', a tool that only Anthropic's own models have; ask one of those, or describe a tool of yours."
-        raise Fault("unsupported_parameter", text, param=f"{where}.type")
     tool = decode(_tool, raw, where)
     if bytes(tool.input_schema) == b"null":
         raise Fault("missing_parameter", f"Missing required parameter: '{where}.input_schema'.", param=f"{where}.input_schema")

@@ -12,6 +12,7 @@ from shoal.core.conversation import Conversation, Sampling, ToolCall, ToolResult
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
+from shoal.wire import hosted
 from shoal.wire.bedrock.families import Family, Fields, find_family, merge
 from shoal.wire.bedrock.names import tool_name
 from shoal.wire.bedrock.parts import Block, Writer
@@ -45,6 +46,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     writer = Writer(family)
     dropped = writer.dropped
     _refuse(conversation)
+    hosted.write(conversation)
     body: Fields = {"messages": writer.messages(conversation)}
     if system := writer.system(conversation):
         body["system"] = system

@@ -8,6 +8,7 @@ from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
+from shoal.wire import hosted
 from shoal.wire.cohere.parts import Writer
 
 # members of Cohere's own that a caller may name as they are
@@ -22,6 +23,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     """The call. Errors: Fault unsupported_parameter for what must not be left out; what may be is named in `dropped`."""
     writer = Writer()
     _refuse(conversation)
+    hosted.write(conversation)
     body: dict[str, Any] = {
         "model": deployment.upstream_model,
         "messages": writer.messages(conversation),

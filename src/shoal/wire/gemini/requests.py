@@ -9,6 +9,7 @@ from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
+from shoal.wire import hosted
 from shoal.wire.gemini import extras, generation, thinking, tools, turns
 from shoal.wire.gemini.contents import Contents
 from shoal.wire.gemini.families import resource
@@ -35,7 +36,7 @@ def read_at(body: bytes, model: str, stream: bool) -> Conversation:
 def conversation_of(request: Members, model: str, stream: bool) -> Conversation:
     """The same, of a body that is decoded."""
     config = request.object("generationConfig") or Members({}, "generationConfig")
-    functions, choice = tools.read(request)
+    functions, choice, own = tools.read(request)
     wanted = request.object("toolConfig")
     extra = request.others(_READ) | generation.read_rest(config)
     if wanted is not None:
@@ -45,6 +46,7 @@ def conversation_of(request: Members, model: str, stream: bool) -> Conversation:
         model=model,
         messages=turns.read(request),
         tools=functions,
+        hosted=own,
         tool_choice=choice,
         format=generation.read_format(config),
         sampling=generation.read_sampling(config),
@@ -77,6 +79,8 @@ def compose(conversation: Conversation, deployment: Deployment) -> tuple[Json, s
     if conversation.tools:
         out["tools"] = [tools.declare(conversation.tools)]
         dropped.update(name for tool in conversation.tools for name in _unsaid(tool.strict, tool.cache))
+    if own := hosted.write(conversation, tools.is_own):
+        out["tools"] = [*out.get("tools", ()), *own]
     if conversation.tool_choice is not None and (conversation.tools or conversation.tool_choice.mode != "auto"):
         _require_tools(conversation)
         out["toolConfig"] = tools.choose(conversation.tool_choice)

@@ -1,12 +1,21 @@
 """Tools, and which of them the model may call. See https://ai.google.dev/gemini-api/docs/function-calling#function_calling_modes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
-from shoal.core.conversation import Tool, ToolChoice
+from shoal.core.conversation import Hosted, Tool, ToolChoice
 from shoal.core.errors import Fault
-from shoal.wire.gemini.members import Members
+from shoal.wire.gemini.members import Members, camel
 from shoal.wire.gemini.parts import Json
 from shoal.wire.gemini.schema import to_json_schema
+
+_OWN = frozenset(
+    {"googleSearch", "googleSearchRetrieval", "googleMaps", "urlContext", "codeExecution", "fileSearch", "computerUse", "retrieval",
+     "enterpriseWebSearch", "mcpServers"}
+)  # fmt: skip
+"""Tools that Google runs. https://ai.google.dev/api/caching#Tool"""
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY"}
 
@@ -25,6 +34,11 @@ def _declaration(tool: Tool) -> Json:
     return out
 
 
+def is_own(tool: Mapping[str, Any]) -> bool:
+    """Whether Google runs a tool that has these members."""
+    return bool(tool) and all(camel(name) in _OWN for name in tool)
+
+
 def choose(choice: ToolChoice) -> Json:
     """`toolConfig`."""
     calling: Json = {"mode": _MODES[choice.mode]}
@@ -33,22 +47,19 @@ def choose(choice: ToolChoice) -> Json:
     return {"functionCallingConfig": calling}
 
 
-def read(request: Members) -> tuple[tuple[Tool, ...], ToolChoice | None]:
-    """A caller's functions and choice. Errors: Fault unsupported_parameter for tools that only Google has."""
+def read(request: Members) -> tuple[tuple[Tool, ...], ToolChoice | None, tuple[Hosted, ...]]:
+    """A caller's functions and choice, and the tools that Google runs."""
     tools: list[Tool] = []
+    hosted: list[Hosted] = []
     for one in request.objects("tools"):
-        native = list(one.others(("functionDeclarations",)))
-        if native:
-            text = (
-                f"The tool {native[0]!r} runs on Google's servers alone; ask for a model of Google's without a fallback, or leave it out."
-            )
-            raise Fault("unsupported_parameter", text, param=one.where(native[0]))
+        for name, raw in one.others(("functionDeclarations",)).items():
+            hosted.append(Hosted(msgspec.Raw(msgspec.json.encode({name: raw})), one.where(name)))
         tools.extend(_tool(declaration) for declaration in one.objects("functionDeclarations"))
     config = request.object("toolConfig")
     calling = config.object("functionCallingConfig") if config else None
     if calling is None:
-        return tuple(tools), None
-    return _choice(tuple(tools), calling)
+        return tuple(tools), None, tuple(hosted)
+    return *_choice(tuple(tools), calling), tuple(hosted)
 
 
 def _tool(declared: Members) -> Tool:

@@ -11,6 +11,7 @@ from shoal.core.chat import decode, members_of
 from shoal.core.conversation import Conversation, Format, Sampling, Thinking
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
+from shoal.wire import hosted
 from shoal.wire.openai_chat import messages, tools
 from shoal.wire.openai_chat.forward import OURS
 from shoal.wire.openai_chat.manners import Manner, manner_of
@@ -109,13 +110,16 @@ _SAMPLED = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_pena
 def read(body: bytes) -> Conversation:
     """A caller's whole request, checked. Errors: Fault naming the parameter by its path."""
     asked = decode(body, _request)
-    offered = tools.read_tools(asked.tools or ())
+    members = members_of(body)
+    offered, own = tools.read_tools(asked.tools or (), members.get("tools"))
     offered += tuple(tools.read_function(one, f"functions[{index}]") for index, one in enumerate(asked.functions or ()))
+    choice, offered = tools.read_choice(_choice(asked), offered, bool(own))
     return Conversation(
         model=asked.model,
         messages=messages.read(asked.messages),
         tools=offered,
-        tool_choice=tools.read_choice(_choice(asked), offered),
+        hosted=own,
+        tool_choice=choice,
         parallel_tools=asked.parallel_tool_calls,
         format=_format(asked.response_format),
         sampling=Sampling(
@@ -127,7 +131,7 @@ def read(body: bytes) -> Conversation:
         stream=bool(asked.stream),
         user=asked.user,
         service_tier=asked.service_tier,
-        extra={name: raw for name, raw in members_of(body).items() if name not in _NOUNS and bytes(raw) != b"null"},
+        extra={name: raw for name, raw in members.items() if name not in _NOUNS and bytes(raw) != b"null"},
     )
 
 
@@ -168,6 +172,7 @@ def _read_thinking(asked: _Request) -> Thinking | None:
 def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     """The request for an upstream. Errors: Fault unsupported_parameter naming what its provider cannot be told and must not miss."""
     manner = manner_of(deployment.provider)
+    hosted.write(conversation)
     turns = Turns(manner)
     body: dict[str, Any] = {"model": deployment.upstream_model, "messages": turns.write(conversation.messages)}
     dropped = turns.dropped

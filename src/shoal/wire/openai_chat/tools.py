@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from shoal.core.conversation import Tool, ToolCall, ToolChoice
+from shoal.core.conversation import Hosted, Tool, ToolCall, ToolChoice
 from shoal.core.errors import Fault
 from shoal.wire.openai_chat import parts
 
@@ -76,21 +76,28 @@ class Choice(msgspec.Struct):
     allowed_tools: _Allowed | None = None
 
 
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 AnyChoice = Literal["auto", "none", "required"] | Choice | None
 
 
-def read_tools(tools: Sequence[AskedTool]) -> tuple[Tool, ...]:
-    """The functions a caller offers. Errors: Fault naming one that is none, or whose schema is no object."""
-    return tuple(_read_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools))
+def read_tools(tools: Sequence[AskedTool], raw: msgspec.Raw | None) -> tuple[tuple[Tool, ...], tuple[Hosted, ...]]:
+    """The functions a caller offers, and the tools of another kind, which an upstream may run itself; `raw` is the list as it came.
 
-
-def _read_tool(tool: AskedTool, at: str) -> Tool:
-    if tool.type != "function":
-        text = f"'{at}.type': only functions can be offered here, not '{tool.type}'."
-        raise Fault("unsupported_parameter", text, param=f"{at}.type")
-    if tool.function is None:
-        raise missing(f"{at}.function")
-    return read_function(tool.function, f"{at}.function", parts.cache_of(tool.cache_control))
+    Errors: Fault naming a function that is missing, or whose schema is no object.
+    """
+    functions: list[Tool] = []
+    hosted: list[Hosted] = []
+    for index, tool in enumerate(tools):
+        at = f"tools[{index}]"
+        if tool.function is not None and tool.type == "function":
+            functions.append(read_function(tool.function, f"{at}.function", parts.cache_of(tool.cache_control)))
+            continue
+        one = _list.decode(raw or b"[]")[index]
+        if _object.decode(one).keys() <= {"type", "function"} and tool.type == "function":
+            raise missing(f"{at}.function")
+        hosted.append(Hosted(one, at))
+    return tuple(functions), tuple(hosted)
 
 
 def read_function(function: Function, at: str, cache: str | None = None) -> Tool:
@@ -131,35 +138,35 @@ def old_call(name: str, arguments: str, at: str) -> ToolCall:
     return ToolCall("call_" + "".join(one if one.isalnum() else "_" for one in at).strip("_"), name, arguments or "{}")
 
 
-def read_choice(choice: AnyChoice, tools: Sequence[Tool]) -> ToolChoice | None:
-    """Which function must be called. Errors: Fault for one that is not offered, and for a set of allowed ones that is no plain choice."""
+def read_choice(choice: AnyChoice, tools: tuple[Tool, ...], hosted: bool = False) -> tuple[ToolChoice | None, tuple[Tool, ...]]:
+    """Which function must be called, and those it leaves: `allowed_tools` names some of them. `hosted`: others are offered besides.
+
+    Errors: Fault for a function that is not offered.
+    """
     if choice is None:
-        return None
+        return None, tools
     if isinstance(choice, str):
-        if choice == "required" and not tools:
+        if choice == "required" and not (tools or hosted):
             raise parts.wrong("tool_choice", "'required' needs 'tools'")
-        return ToolChoice(choice)
+        return ToolChoice(choice), tools
     if choice.type == "allowed_tools" and choice.allowed_tools is not None:
         return _read_allowed(choice.allowed_tools, tools)
     if choice.type != "function":
-        raise _unsayable()
+        text = f"'tool_choice.type': only functions can be chosen here, not '{choice.type}'."
+        raise Fault("unsupported_parameter", text, param="tool_choice")
     if choice.function is None:
         raise missing("tool_choice.function")
-    return _named(choice.function.name, tools)
+    return _named(choice.function.name, tools), tools
 
 
-def _read_allowed(allowed: _Allowed, tools: Sequence[Tool]) -> ToolChoice:
-    names = {tool.function.name for tool in allowed.tools if tool.function is not None}
-    if names == {tool.name for tool in tools}:
-        return ToolChoice(allowed.mode)
+def _read_allowed(allowed: _Allowed, tools: tuple[Tool, ...]) -> tuple[ToolChoice, tuple[Tool, ...]]:
+    """Only those are offered that are allowed; where that is one which must be called, it is named, and the others may stay."""
+    names = [tool.function.name for tool in allowed.tools if tool.function is not None]
     if allowed.mode == "required" and len(names) == 1 == len(allowed.tools):
-        return _named(names.pop(), tools)
-    raise _unsayable()
-
-
-def _unsayable() -> Fault:
-    text = "'tool_choice': this model can be told to call some function or one, not one of several; offer only those in 'tools'."
-    return Fault("unsupported_parameter", text, param="tool_choice")
+        return _named(names[0], tools), tools
+    for name in names:
+        _named(name, tools)
+    return ToolChoice(allowed.mode), tuple(tool for tool in tools if tool.name in names)
 
 
 def _named(name: str, tools: Sequence[Tool]) -> ToolChoice:

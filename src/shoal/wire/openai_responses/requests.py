@@ -13,6 +13,7 @@ from shoal.core.conversation import Conversation, Format, Message, Sampling, Tex
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
+from shoal.wire import hosted
 from shoal.wire.openai_responses import envelope, input, items, response, tools
 from shoal.wire.openai_responses.checked import ABSENT, wrong_value
 from shoal.wire.openai_responses.families import encrypts
@@ -139,6 +140,7 @@ def _read_extra(asked: _Body, members: dict[str, msgspec.Raw]) -> dict[str, msgs
 
 def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     """The call that asks this. Errors: Fault unsupported_parameter for what must not be left out and cannot be said."""
+    hosted.write(conversation)
     if conversation.sampling.logit_bias:
         text = "Unsupported parameter: 'logit_bias': the model is reached through OpenAI's Responses API, which has none."
         raise Fault("unsupported_parameter", text, param="logit_bias")
