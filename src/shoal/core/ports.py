@@ -166,7 +166,7 @@ class Forward(Protocol):
     def encode(self, request: Any, deployment: Deployment) -> HttpCall:
         """The caller's own body, spliced: the model's name, and whatever makes the upstream report its usage."""
 
-    def complete(self, body: bytes, settle: Settle) -> bytes:
+    def complete(self, request: Any, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions. Errors: Fault."""
 
     def stream(self, request: Any, settle: Settle) -> Passage:

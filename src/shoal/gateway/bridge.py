@@ -48,7 +48,7 @@ def choose(call: Call, deployment: Deployment) -> Bridge:
         return others.choose(endpoint.kind, call.request, deployment)
     dialect = endpoint.dialect if endpoint.dialect in deployment.also else deployment.dialect
     forward = dialects.FORWARDS.get((endpoint.dialect, dialect))
-    return Translated(call, dialect) if forward is None else Forwarded(call, forward, dialect)
+    return Translated(call, deployment) if forward is None else Forwarded(call, forward, dialect)
 
 
 class Forwarded:
@@ -68,7 +68,7 @@ class Forwarded:
         return dialects.UPSTREAMS[self._dialect].fault(status, headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
-        return self._forward.complete(bodies[0], settle)
+        return self._forward.complete(self._call.request, bodies[0], settle)
 
     def stream(self, settle: Settle) -> Passage:
         return self._forward.stream(self._call.request, settle)
@@ -91,11 +91,13 @@ def _with_betas(call: HttpCall, wanted: str) -> HttpCall:
 class Translated:
     """Caller and upstream speak different dialects: every answer passes through the nouns that all share."""
 
-    def __init__(self, call: Call, dialect: str, conversation: Conversation | None = None) -> None:
+    def __init__(self, call: Call, deployment: Deployment, conversation: Conversation | None = None) -> None:
         self.call = self._call = call
         self._conversation = conversation or call.conversation()
+        # an answer that names no model is of the deployment's, whatever alias the caller knows it by
+        self._asked = msgspec.structs.replace(self._conversation, model=deployment.upstream_model)
         self._caller = dialects.CALLERS[call.endpoint.dialect]
-        self._upstream = dialects.UPSTREAMS[dialect]
+        self._upstream = dialects.UPSTREAMS[deployment.dialect]
 
     def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
         return (self._upstream.encode(self._conversation, deployment),)
@@ -104,7 +106,7 @@ class Translated:
         return self._upstream.fault(status, headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
-        answer = self._upstream.answer(bodies[0], self._conversation)
+        answer = self._upstream.answer(bodies[0], self._asked)
         return self.write(answer, *settle(answer.usage))
 
     def write(self, answer: Answer, cost: str | None, receipt: bytes) -> bytes:
@@ -129,10 +131,10 @@ class Translated:
         return self._caller.stream(self._conversation, self._call)
 
     def reader(self) -> AnswerReader:
-        return self._upstream.stream(self._conversation)
+        return self._upstream.stream(self._asked)
 
     def read(self, body: bytes) -> Answer:
-        return self._upstream.answer(body, self._conversation)
+        return self._upstream.answer(body, self._asked)
 
 
 class Translation:

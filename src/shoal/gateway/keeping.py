@@ -153,7 +153,7 @@ async def give(call: Call, hit: cache.Hit) -> None:
         return
     call.attempt = attempt
     call.first_byte_at = time.perf_counter()
-    both = Translated(call, stored.deployment.dialect)
+    both = Translated(call, stored.deployment)
     reader = both.reader()
     said = fold([*reader.feed(stored.body), *reader.close()]) if stored.stream else both.read(stored.body)
     settlement = Settlement(call)

@@ -41,7 +41,7 @@ class Plain(_Other):
         return dialects.UPSTREAMS[_OPENAI].fault(status, headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
-        return self._forward.complete(bodies[0], settle)
+        return self._forward.complete(self._request, bodies[0], settle)
 
     def stream(self, settle: Settle) -> Passage:
         return self._forward.stream(self._request, settle)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.core.chat import members_of
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.usage import Usage
@@ -17,6 +18,7 @@ from shoal.wire.openai_responses.dialect import FORWARD
 
 THINKER = Deployment("d", "gpt-5", "openai", "gpt-5-mini", dialect="openai_responses")
 ANSWERER = Deployment("d", "gpt-4o", "openai", "gpt-4o", dialect="openai_responses")
+ASKED = envelope.read(b'{"model":"m","input":"x"}')
 USAGE = '{"input_tokens": 10, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 2}, "total_tokens": 17}'
 WHOLE = (
     '{\n  "id": "resp_1",\n  "usage": %s,\n  "output": [{"text": "say \\"usage\\": {}"}],\n  "status": "completed",\n  "error": null\n}\n'
@@ -70,27 +72,51 @@ def test_thoughts_of_others_are_left_out() -> None:
     assert sent({"model": "m", "input": items})["input"] == [quoted, own]
 
 
-def test_a_whole_answer_keeps_its_bytes() -> None:
+def test_a_whole_answers_members_keep_their_bytes() -> None:
     told: list[Usage | None] = []
     body = (WHOLE % USAGE).encode()
-    out = FORWARD.complete(body, settling(told))
+    out = FORWARD.complete(ASKED, body, settling(told))
     assert told == [Usage(input=10, output=7, cache_read=2)]
-    assert out.replace(b',"cost":0.25', b"").replace(b',"shoal":{"id":"req_1"}', b"") == body
+    assert members_of(out.replace(b',"cost":0.25', b"").replace(b',"shoal":{"id":"req_1"}', b"")) == members_of(body)
     found = json.loads(out)
     assert list(found["usage"])[-1] == "cost"
     assert list(found)[-1] == "shoal"
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, {"store": True, "metadata": {}, "previous_response_id": None}),
+        ({"store": False, "metadata": None}, {"store": False, "metadata": {}, "previous_response_id": None}),
+        (
+            {"previous_response_id": "resp_0", "metadata": {"a": "b"}},
+            {"store": True, "metadata": {"a": "b"}, "previous_response_id": "resp_0"},
+        ),
+    ],
+)
+def test_what_is_kept_here_is_told_as_the_caller_said_it(said: dict[str, Any], shown: dict[str, Any]) -> None:
+    """The upstream was told to store nothing, and was sent the whole conversation."""
+    asked = envelope.read(json.dumps({"model": "m", "input": "x", **said}).encode())
+    response = {"id": "resp_1", "status": "completed", "store": False, "metadata": {}, "previous_response_id": None, "usage": None}
+    whole = json.loads(FORWARD.complete(asked, json.dumps(response).encode(), settling([])))
+    assert whole == response | shown | {"shoal": {"id": "req_1"}}
+    began = b"data: %b\n\n" % json.dumps({"type": "response.created", "response": response | {"status": "in_progress"}}).encode()
+    ended = b"data: %b\n\n" % json.dumps({"type": "response.completed", "response": response}).encode()
+    stream = FORWARD.stream(asked, settling([]))
+    events = [json.loads(one[6:]) for one in (stream.feed(began + ended) + stream.close()).decode().split("\n\n") if one]
+    assert [event["response"] for event in events] == [response | {"status": "in_progress"} | shown, whole]
+
+
 @pytest.mark.parametrize("used", ["null", "{}", "7"])
 def test_an_answer_without_usage_has_a_receipt_all_the_same(used: str) -> None:
-    found = json.loads(FORWARD.complete((WHOLE % used).encode(), settling([])))
+    found = json.loads(FORWARD.complete(ASKED, (WHOLE % used).encode(), settling([])))
     assert found["shoal"] == {"id": "req_1"}
     assert found["usage"] == json.loads(used)
 
 
 def test_usage_is_found_among_others_like_it() -> None:
     body = '{"metadata": {"usage": @}, "usage": @, "x": {"usage": @}}'.replace("@", USAGE)
-    found = json.loads(FORWARD.complete(body.encode(), settling([])))
+    found = json.loads(FORWARD.complete(ASKED, body.encode(), settling([])))
     assert [("cost" in place["usage"]) for place in (found["metadata"], found, found["x"])] == [False, True, False]
 
 
@@ -107,7 +133,7 @@ def test_usage_is_found_among_others_like_it() -> None:
 )
 def test_an_answer_that_is_none_is_a_fault(body: bytes, kind: str) -> None:
     with pytest.raises(Fault) as caught:
-        FORWARD.complete(body, settling([]))
+        FORWARD.complete(ASKED, body, settling([]))
     assert caught.value.kind == kind
 
 
@@ -124,7 +150,7 @@ STREAM = CREATED + b": ping\n\n" + event("response.in_progress") + SAID + event(
 
 
 def passed(*pieces: bytes, told: list[Usage | None] | None = None) -> bytes:
-    stream = FORWARD.stream(None, settling(told if told is not None else []))
+    stream = FORWARD.stream(ASKED, settling(told if told is not None else []))
     out = b"".join(stream.feed(piece) for piece in pieces)
     assert stream.failed is None
     return out + stream.close()
@@ -142,7 +168,7 @@ def test_a_stream_keeps_its_bytes_wherever_it_is_cut(cuts: list[int], crlf: bool
 
 
 def test_the_response_is_known_as_the_caller_got_it() -> None:
-    stream = FORWARD.stream(None, settling([]))
+    stream = FORWARD.stream(ASKED, settling([]))
     stream.feed(STREAM)
     assert stream.done
     assert json.loads(stream.response)["usage"]["cost"] == 0.25
@@ -156,7 +182,7 @@ def test_data_on_several_lines_is_put_together() -> None:
 
 
 def test_an_announcement_is_held_back_until_something_comes() -> None:
-    stream = FORWARD.stream(None, settling([]))
+    stream = FORWARD.stream(ASKED, settling([]))
     assert stream.feed(CREATED + event("response.in_progress")) == b""
     assert stream.feed(SAID) == CREATED + event("response.in_progress") + SAID
     assert stream.feed(SAID) == SAID
@@ -171,7 +197,7 @@ def test_an_announcement_is_held_back_until_something_comes() -> None:
     ],
 )
 def test_an_error_is_told_and_nothing_after_it(piece: bytes, kind: str) -> None:
-    stream = FORWARD.stream(None, settling([]))
+    stream = FORWARD.stream(ASKED, settling([]))
     assert stream.feed(CREATED + piece + SAID) == b""
     assert stream.failed is not None and stream.failed.kind == kind
     with pytest.raises(Fault) as caught:

@@ -62,7 +62,7 @@ class Forward:
         """The caller's own body, spliced."""
         return forward.encode(request, deployment)
 
-    def complete(self, body: bytes, settle: Settle) -> bytes:
+    def complete(self, request: forward.Request, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions."""
         return forward.complete(body, settle)
 

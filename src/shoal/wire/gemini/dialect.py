@@ -73,7 +73,7 @@ class Forward:
     def encode(self, request: Any, deployment: Deployment) -> HttpCall:
         return forward.encode(request, deployment)
 
-    def complete(self, body: bytes, settle: Settle) -> bytes:
+    def complete(self, request: Any, body: bytes, settle: Settle) -> bytes:
         return forward.complete(body, settle)
 
     def stream(self, request: Any, settle: Settle) -> Passage:

@@ -67,7 +67,7 @@ class Forward:
         """The caller's own body, spliced."""
         return HttpCall(_PATHS[type(request.fields)], forward.encode(request, deployment.upstream_model))
 
-    def complete(self, body: bytes, settle: Settle) -> bytes:
+    def complete(self, request: Request, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions."""
         return forward.complete(body, settle)
 

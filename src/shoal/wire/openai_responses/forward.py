@@ -1,10 +1,12 @@
 """Responses on both sides: the caller's bytes and the upstream's, but for what must change and the two insertions.
 
 `cost` (USD) goes to the end of the response's usage and the receipt `shoal` to the end of the response: the whole answer, or, in a stream,
-the response inside its last event. Nothing is kept at the upstream, and what only others could read of earlier thoughts is left out.
+the response inside its last event. Nothing is kept at the upstream, and what only others could read of earlier thoughts is left out. What a
+response repeats of its request about that (KEPT) is what the caller said, and not what the upstream was told.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +17,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Settle
 from shoal.wire import sse
+from shoal.wire.openai_chat.usage import add_cost
 from shoal.wire.openai_responses import errors, reasoning, usage
 from shoal.wire.openai_responses.checked import ABSENT
 from shoal.wire.openai_responses.envelope import OURS, Envelope
@@ -38,6 +41,9 @@ _response = msgspec.json.Decoder(_Response)
 _event = msgspec.json.Decoder(_Event)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _thought = msgspec.json.Decoder(reasoning.Item)
+
+KEPT = ("store", "metadata", "previous_response_id")
+"""Members of a response that tell of what is kept, which is kept here."""
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -64,7 +70,25 @@ def _is_foreign(item: msgspec.Raw) -> bool:
         return False  # no item of thought: its words only look like a seal
 
 
-def complete(body: bytes, settle: Settle) -> bytes:
+def kept_of(request: Envelope) -> dict[str, msgspec.Raw]:
+    """KEPT, as far as the caller said it."""
+    members = members_of(request.body)
+    return {name: members[name] for name in KEPT if bytes(members.get(name, ABSENT)) != b"null"}
+
+
+_STORED = msgspec.Raw(b"true")
+
+
+def _members_with(kept: Mapping[str, msgspec.Raw], response: bytes) -> dict[str, msgspec.Raw]:
+    """A response's members, with what is kept; it is stored where the caller did not say."""
+    members = members_of(response)
+    if "store" in members:
+        members["store"] = _STORED
+    members.update(kept)
+    return members
+
+
+def complete(request: Envelope, body: bytes, settle: Settle) -> bytes:
     """A whole answer with its two insertions. Errors: Fault when it is not a response, or one that failed."""
     try:
         if not body.isascii():
@@ -74,24 +98,17 @@ def complete(body: bytes, settle: Settle) -> bytes:
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     if seen.status in ("failed", "cancelled") or bytes(seen.error) != b"null":
         raise errors.read_within(bytes(seen.error))
-    return insert(body, *settle(usage.read(seen.usage)))
+    return insert(body, kept_of(request), *settle(usage.read(seen.usage)))
 
 
-def insert(body: bytes, cost: str | None, receipt: bytes) -> bytes:
-    """A response with both insertions, made by cutting its bytes and never by writing them anew."""
-    end = body.rindex(b"}")
-    tail = b',"shoal":%b%b' % (receipt, body[end:])
-    counted = bytes(_response.decode(body).usage)
-    if not counted.endswith(b"}") or len(counted) < len(b'{"a":0}'):
-        return body[:end] + tail
-    marked = b'%b,"cost":%b}' % (counted[:-1], (cost or "null").encode())
-    at = end
-    while (at := body.rfind(counted, 0, at)) >= 0:
-        out = body[:at] + marked + body[at + len(counted) : end] + tail
-        if bytes(_response.decode(out).usage) == marked:
-            return out
-        at += len(counted) - 1  # another object with the same bytes
-    return body[:end] + tail
+def insert(body: bytes, kept: Mapping[str, msgspec.Raw], cost: str | None, receipt: bytes) -> bytes:
+    """A response with both insertions and with what is kept; all else is its own members' bytes."""
+    members = _members_with(kept, body)
+    counted = bytes(members.get("usage", ABSENT))
+    if counted.endswith(b"}") and len(counted) >= len(b'{"a":0}'):
+        members["usage"] = msgspec.Raw(add_cost(counted, cost))
+    members.pop("shoal", None)
+    return msgspec.json.encode(members | {"shoal": msgspec.Raw(receipt)})
 
 
 _NOTABLE = (b'"error"', b"response.completed", b"response.incomplete", b"response.failed", b"response.cancelled")
@@ -112,8 +129,9 @@ class Stream:
     as the caller got it.
     """
 
-    def __init__(self, settle: Settle) -> None:
+    def __init__(self, request: Envelope, settle: Settle) -> None:
         self._splitter = sse.Splitter()
+        self._kept = kept_of(request)
         self._settle = settle
         self._held: list[bytes] | None = []
         self.done = False
@@ -135,13 +153,26 @@ class Stream:
         if self.done or self.failed is not None:
             return b""
         if self._held is not None and (_PREFACE.search(event) or sse.data_of(event) is None):
-            self._held.append(event)
+            self._held.append(self._announce(event))
             return b""
         out = self._look(event) if _is_notable(event) else event
         if self._held and out:
             out = b"".join((*self._held, out))
         self._held = self._held if self.failed is not None else None
         return out
+
+    def _announce(self, event: bytes) -> bytes:
+        """An event that announces the response, with what is kept."""
+        data = sse.data_of(event)
+        if data is None:
+            return event
+        try:
+            response = bytes(_event.decode(data).response)
+            if response == b"null":
+                return event
+            return _replace(event, data, response, msgspec.json.encode(_members_with(self._kept, response)))
+        except _UNREADABLE:
+            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
 
     def _look(self, event: bytes) -> bytes:
         data = sse.data_of(event)
@@ -161,12 +192,9 @@ class Stream:
 
     def _end(self, event: bytes, data: bytes, raw: msgspec.Raw) -> bytes:
         response = bytes(raw)
-        self.response = insert(response, *self._settle(usage.read(_response.decode(response).usage)))
+        self.response = insert(response, self._kept, *self._settle(usage.read(_response.decode(response).usage)))
         self.done = True
-        if response in event:
-            return event.replace(response, self.response, 1)
-        # the data stood on several lines
-        return b"data: %b\n\n" % data.replace(b"\n", b" ").replace(response.replace(b"\n", b" "), self.response.replace(b"\n", b" "), 1)
+        return _replace(event, data, response, self.response)
 
     def close(self) -> bytes:
         """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the response was not complete."""
@@ -179,6 +207,14 @@ class Stream:
         return out
 
 
+def _replace(event: bytes, data: bytes, old: bytes, new: bytes) -> bytes:
+    """An event with another response in it."""
+    if old in event:
+        return event.replace(old, new, 1)
+    # the data stood on several lines
+    return b"data: %b\n\n" % data.replace(b"\n", b" ").replace(old.replace(b"\n", b" "), new.replace(b"\n", b" "), 1)
+
+
 class Passing:
     """This dialect as core.ports.Forward."""
 
@@ -186,10 +222,10 @@ class Passing:
         """The call, from an Envelope."""
         return encode(request, deployment)
 
-    def complete(self, body: bytes, settle: Settle) -> bytes:
+    def complete(self, request: Any, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions. Errors: Fault."""
-        return complete(body, settle)
+        return complete(request, body, settle)
 
-    def stream(self, _request: Any, settle: Settle) -> Stream:
+    def stream(self, request: Any, settle: Settle) -> Stream:
         """A streamed answer, forwarded event by event."""
-        return Stream(settle)
+        return Stream(request, settle)
