@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from shoal.core.money import Price, nano_from_pico
+from shoal.core.money import Price, Tier, nano_from_pico
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -12,7 +12,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `billed_input` and `billed_output` are what an upstream says it charges for where that is not what it counts (Cohere);
     `searches` what a ranking used, where searches are sold and not tokens. `cache_write_1h` is the part of `cache_write` that stays for
-    an hour, where that costs more.
+    an hour, where that costs more; `audio_input`, `audio_cache_read` and `audio_output` are the parts of the counts that are speech.
+    `web_searches` are what the upstream's own tools looked up.
     """
 
     input: int | None = None
@@ -25,6 +26,10 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     billed_output: int | None = None
     searches: int | None = None
     cache_write_1h: int | None = None
+    audio_input: int | None = None
+    audio_cache_read: int | None = None
+    audio_output: int | None = None
+    web_searches: int | None = None
 
 
 def charge(usage: Usage, price: Price | None) -> int | None:
@@ -41,15 +46,36 @@ def charge(usage: Usage, price: Price | None) -> int | None:
     if usage.input is None:
         return None
     rates = price.at(usage.input) if price.tiers else price
-    read, write = usage.cache_read or 0, usage.cache_write or 0
+    read, write, searches = usage.cache_read or 0, usage.cache_write or 0, usage.web_searches or 0
     longer = usage.cache_write_1h or 0
     if read + write > usage.input or longer > write:
         return None
     if (read and rates.cache_read_pico is None) or (write > longer and rates.cache_write_pico is None):
         return None
-    if longer and rates.cache_write_1h_pico is None:
+    if (longer and rates.cache_write_1h_pico is None) or (searches and price.web_search_pico is None):
+        return None
+    odd = _odd(usage, price, rates)
+    if odd is None:
         return None
     pico = (usage.input - read - write) * rates.input_pico + (usage.output or 0) * rates.output_pico
     pico += read * (rates.cache_read_pico or 0) + (write - longer) * (rates.cache_write_pico or 0)
     pico += longer * (rates.cache_write_1h_pico or 0)
-    return nano_from_pico(pico)
+    return nano_from_pico(pico + odd + price.request_pico + searches * (price.web_search_pico or 0))
+
+
+def _odd(usage: Usage, price: Price, rates: Price | Tier) -> int | None:
+    """What speech and thought cost more (or less) than the tokens they were counted with, in pico-USD; None when the counts contradict."""
+    read, cached = usage.cache_read or 0, usage.audio_cache_read or 0
+    parts = (  # how many, of how many, at which price, and counted at which
+        ((usage.audio_input or 0) - cached, (usage.input or 0) - read, price.audio_input_pico, rates.input_pico),
+        (cached, read, price.audio_cache_read_pico, rates.cache_read_pico or 0),
+        (usage.audio_output or 0, usage.output or 0, price.audio_output_pico, rates.output_pico),
+        (usage.reasoning or 0, usage.output or 0, price.reasoning_pico, rates.output_pico),
+    )
+    pico = 0
+    for count, of, own, counted in parts:
+        if own is not None:
+            if not 0 <= count <= of:
+                return None
+            pico += count * (own - counted)
+    return pico

@@ -205,6 +205,13 @@ def _seconds(time: Any) -> int:
 
 
 _RATES = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok")
+_ODD = {
+    "input_audio_mtok": "audio_input_pico",
+    "cache_audio_read_mtok": "audio_cache_read_pico",
+    "output_audio_mtok": "audio_output_pico",
+    "output_reasoning_mtok": "reasoning_pico",
+}
+_KCOUNTS = {"requests_kcount": "request_pico", "web_searches_kcount": "web_search_pico"}
 
 
 def _price(listed: Any) -> Price | None:
@@ -218,21 +225,29 @@ def _price(listed: Any) -> Price | None:
     starts = sorted({tier.start for rate in known.values() for tier in getattr(rate, "tiers", ())})
     plain = _rates_at(known, 0)
     tiers = tuple(Tier(start, *_rates_at(known, start + 1)) for start in starts)
-    return Price(*plain[:4], tiers=tiers, cache_write_1h_pico=plain[4])
+    odd = {ours: pico_per_token(str(_at(rate, 0))) for name, ours in _ODD.items() if (rate := getattr(listed, name)) is not None}
+    counted = {ours: _pico_each(rate) for name, ours in _KCOUNTS.items() if (rate := getattr(listed, name)) is not None}
+    return msgspec.structs.replace(Price(*plain[:4], tiers=tiers, cache_write_1h_pico=plain[4]), **odd, **counted)
+
+
+def _pico_each(usd_per_thousand: Decimal) -> int:
+    """Pico-USD for one of what is sold by the thousand."""
+    return pico_per_token(str(Decimal(str(usd_per_thousand)) * 1000))
+
+
+def _at(rate: Any, tokens: int) -> Decimal:
+    """A rate for a request that reads so many tokens."""
+    if not hasattr(rate, "tiers"):
+        return Decimal(str(rate))
+    reached = [tier.price for tier in rate.tiers if tokens > tier.start]
+    return Decimal(str(reached[-1] if reached else rate.base))
 
 
 def _rates_at(known: Mapping[str, Any], tokens: int) -> tuple[int, int, int, int, int]:
     """Pico-USD a token for input, output, cache reads, cache writes and those for an hour, of a request that reads so many tokens."""
-
-    def at(rate: Any) -> Decimal:
-        if not hasattr(rate, "tiers"):
-            return Decimal(str(rate))
-        reached = [tier.price for tier in rate.tiers if tokens > tier.start]
-        return Decimal(str(reached[-1] if reached else rate.base))
-
-    read, written = (at(known.get(name, 0)) for name in _RATES[:2])
-    cache_read, cache_write = (at(known[name]) if name in known else read for name in _RATES[2:4])
-    longer = at(known[_RATES[4]]) if _RATES[4] in known else cache_write
+    read, written = (_at(known.get(name, 0), tokens) for name in _RATES[:2])
+    cache_read, cache_write = (_at(known[name], tokens) if name in known else read for name in _RATES[2:4])
+    longer = _at(known[_RATES[4]], tokens) if _RATES[4] in known else cache_write
     rates = [pico_per_token(str(rate)) for rate in (read, written, cache_read, cache_write, longer)]
     return rates[0], rates[1], rates[2], rates[3], rates[4]
 

@@ -109,7 +109,7 @@ def test_a_refusal_says_why() -> None:
                 "output_tokens_details": {"thinking_tokens": 4},
                 "server_tool_use": {"web_search_requests": 1},
             },
-            Usage(321, 5, 20, 300, 4, cache_write_1h=200),
+            Usage(321, 5, 20, 300, 4, cache_write_1h=200, web_searches=1),
         ),
         ({"input_tokens": None, "output_tokens": 5, "cache_read_input_tokens": None}, Usage(None, 5)),
         ({"input_tokens": "many"}, Usage()),

@@ -126,6 +126,16 @@ def test_one_broken_candidate_leaves_the_others() -> None:
         ({"promptTokenCount": 5}, Usage(input=5)),
         ({"promptTokenCount": 5, "candidatesTokenCount": 2, "thoughtsTokenCount": 3}, Usage(5, 5, reasoning=3)),
         ({"promptTokenCount": 5, "cachedContentTokenCount": 4, "candidatesTokenCount": 2}, Usage(5, 2, 4)),
+        (
+            {
+                "promptTokenCount": 5,
+                "candidatesTokenCount": 2,
+                "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1}, {"modality": "AUDIO", "tokenCount": 4}],
+                "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}],
+                "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 2}],
+            },
+            Usage(5, 2, audio_input=4, audio_cache_read=3, audio_output=2),
+        ),
         ({"promptTokenCount": 5, "toolUsePromptTokenCount": 7, "candidatesTokenCount": 2, "totalTokenCount": 14}, Usage(12, 2)),
         ({"promptTokenCount": 5, "thoughtsTokenCount": 3, "totalTokenCount": 8}, Usage(5, 3, reasoning=3)),
         ({"promptTokenCount": 5, "totalTokenCount": 5}, Usage(5, 0)),

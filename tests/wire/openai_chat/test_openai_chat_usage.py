@@ -14,6 +14,15 @@ from shoal.wire.openai_chat.usage import read, write
     [
         ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 0}}, Usage(5, 2, 0)),
         ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cache_write_tokens": 4}}, Usage(5, 2, None, 4)),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 2,
+                "prompt_tokens_details": {"audio_tokens": 4},
+                "completion_tokens_details": {"audio_tokens": 1},
+            },
+            Usage(5, 2, audio_input=4, audio_output=1),
+        ),
         ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 3}, Usage(5, 2, 3)),
         ({"prompt_tokens": 5, "completion_tokens": 2, "cached_tokens": 3}, Usage(5, 2, 3)),
         # reasoning within the completion, as nearly everybody counts

@@ -20,6 +20,10 @@ class _Details(msgspec.Struct):
     thinking_tokens: _Count | None = None
 
 
+class _Tools(msgspec.Struct):
+    web_search_requests: _Count | None = None
+
+
 class Counts(msgspec.Struct):
     """The counts of a usage object; in a stream a later one replaces what it names."""
 
@@ -29,6 +33,7 @@ class Counts(msgspec.Struct):
     cache_creation_input_tokens: _Count | None = None
     cache_creation: _Creation | None = None
     output_tokens_details: _Details | None = None
+    server_tool_use: _Tools | None = None
 
     def merged(self, later: "Counts") -> "Counts":
         """These counts, with those that `later` names in their place."""
@@ -45,6 +50,7 @@ class Counts(msgspec.Struct):
             cache_write=write,
             reasoning=self.output_tokens_details.thinking_tokens if self.output_tokens_details else None,
             cache_write_1h=self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else None,
+            web_searches=self.server_tool_use.web_search_requests if self.server_tool_use else None,
         )
 
 

@@ -156,6 +156,13 @@ class Feedback(msgspec.Struct, rename="camel"):
     block_reason: str | None = None
 
 
+class ModalityCount(msgspec.Struct, rename="camel"):
+    """Tokens of one kind: TEXT, IMAGE, AUDIO, ..."""
+
+    modality: str | None = None
+    token_count: Count = None
+
+
 class UsageMetadata(msgspec.Struct, rename="camel"):
     """Tokens so far. A count of 0 is left out."""
 
@@ -165,6 +172,9 @@ class UsageMetadata(msgspec.Struct, rename="camel"):
     thoughts_token_count: Count = None
     tool_use_prompt_token_count: Count = None
     total_token_count: Count = None
+    prompt_tokens_details: list[ModalityCount] | None = None
+    cache_tokens_details: list[ModalityCount] | None = None
+    candidates_tokens_details: list[ModalityCount] | None = None
 
 
 class Response(msgspec.Struct, rename="camel"):

@@ -5,7 +5,7 @@ Google counts thought apart from the answer and what its tools read apart from t
 
 from shoal.core.usage import Usage
 from shoal.wire.gemini.parts import Json
-from shoal.wire.gemini.shapes import UsageMetadata
+from shoal.wire.gemini.shapes import ModalityCount, UsageMetadata
 
 
 def read(seen: UsageMetadata) -> Usage:
@@ -14,7 +14,19 @@ def read(seen: UsageMetadata) -> Usage:
     answered = _sum(seen.candidates_token_count, seen.thoughts_token_count)
     if answered is None and asked is not None and seen.total_token_count is not None:
         answered = max(0, seen.total_token_count - asked)
-    return Usage(input=asked, output=answered, cache_read=seen.cached_content_token_count, reasoning=seen.thoughts_token_count)
+    return Usage(
+        input=asked,
+        output=answered,
+        cache_read=seen.cached_content_token_count,
+        reasoning=seen.thoughts_token_count,
+        audio_input=_speech(seen.prompt_tokens_details),
+        audio_cache_read=_speech(seen.cache_tokens_details),
+        audio_output=_speech(seen.candidates_tokens_details),
+    )
+
+
+def _speech(details: list[ModalityCount] | None) -> int | None:
+    return next((one.token_count for one in details or () if one.modality == "AUDIO"), None)
 
 
 def _sum(*counts: int | None) -> int | None:

@@ -16,12 +16,14 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class _PromptDetails(msgspec.Struct):
+    audio_tokens: _Count | None = None
     cached_tokens: _Count | None = None
     cache_write_tokens: _Count | None = None
     cache_creation_input_tokens: _Count | None = None  # Alibaba's
 
 
 class _CompletionDetails(msgspec.Struct):
+    audio_tokens: _Count | None = None
     reasoning_tokens: _Count | None = None
 
 
@@ -54,7 +56,15 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
     written = None if prompt is None else prompt.cache_write_tokens
     if written is None and prompt is not None:
         written = prompt.cache_creation_input_tokens
-    return Usage(seen.prompt_tokens, output, cached, written, reasoning)
+    return Usage(
+        seen.prompt_tokens,
+        output,
+        cached,
+        written,
+        reasoning,
+        audio_input=None if prompt is None else prompt.audio_tokens,
+        audio_output=None if completion is None else completion.audio_tokens,
+    )
 
 
 def read_first(places: Iterable[msgspec.Raw]) -> Usage | None:
@@ -83,9 +93,10 @@ def write(usage: Usage) -> dict[str, Any] | None:
         "completion_tokens": usage.output,
         "total_tokens": None if usage.input is None or usage.output is None else usage.input + usage.output,
     }
-    details = {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write}
+    details = {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_write, "audio_tokens": usage.audio_input}
     if any(count is not None for count in details.values()):
         out["prompt_tokens_details"] = {name: count for name, count in details.items() if count is not None}
-    if usage.reasoning is not None:
-        out["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    details = {"reasoning_tokens": usage.reasoning, "audio_tokens": usage.audio_output}
+    if any(count is not None for count in details.values()):
+        out["completion_tokens_details"] = {name: count for name, count in details.items() if count is not None}
     return out
