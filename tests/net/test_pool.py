@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -359,3 +360,54 @@ async def test_a_reader_who_pauses_at_the_first_piece_stays_paused(upstream: Ups
     response.resume()
     await task
     assert size == 300 * 65536
+
+
+def mute(line: Line, request: Received) -> None:
+    """Says nothing until the other end hangs up."""
+    line.wait_gone()
+    line.close()
+
+
+async def test_an_upstream_that_is_silent_to_several_is_given_up(upstream: Upstream, open_pool: Open) -> None:
+    upstream.play("pool-silent", mute)
+    pool = open_pool(size=8)
+
+    async def ask() -> Fault:
+        with pytest.raises(Fault) as found:
+            await pool.send(HEAD, b'{"model": "pool-silent"}', TIMES, 0.2)
+        return found.value
+
+    started = pool.loop.time()
+    faults = await asyncio.gather(*(ask() for _ in range(5)))
+    assert {fault.kind for fault in faults} == {"upstream_timeout"}
+    assert "nothing" in faults[0].message
+    assert 0.2 <= pool.loop.time() - started < TIMES.first_byte_s
+    assert (await ask()).kind == "upstream_timeout"  # it has not been heard since: one is enough now
+
+
+async def test_few_who_wait_do_not_make_an_upstream_silent(upstream: Upstream, open_pool: Open) -> None:
+    go_on = threading.Event()
+
+    def slow(line: Line, request: Received) -> None:
+        go_on.wait()
+        line.send(whole(b"{}"))
+
+    upstream.play("pool-slow", slow)
+    pool = open_pool(size=8)
+    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-slow"}', TIMES, 0.1)) for _ in range(4)]
+    await asyncio.sleep(0.4)  # four times their patience
+    go_on.set()
+    assert [one.status for one in await asyncio.gather(*waiting)] == [200] * 4
+
+
+async def test_who_is_heard_by_others_is_not_silent(upstream: Upstream, open_pool: Open) -> None:
+    upstream.play("pool-mute", mute)
+    upstream.play("pool-heard", says(whole(b"{}")))
+    pool = open_pool(size=8)
+    times = Timeouts(connect_s=5.0, first_byte_s=0.6, idle_s=5.0, total_s=20.0)
+    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-mute"}', times, 0.3)) for _ in range(5)]
+    while not all(one.done() for one in waiting):
+        await text(pool, "pool-heard")
+        await asyncio.sleep(0.02)
+    faults = [one.exception() for one in waiting]
+    assert all(isinstance(fault, Fault) and "0.6 s" in fault.message for fault in faults)

@@ -12,7 +12,7 @@ from shoal.core.errors import KINDS, Fault
 from shoal.core.health import Health
 from shoal.routing.course import Course
 from shoal.routing.judgement import Judgement
-from shoal.routing.walk import FIRST_DELAY_S, LONGEST_DELAY_S, LONGEST_WAIT_S, walk
+from shoal.routing.walk import FIRST_DELAY_S, LEAST_SILENCE_S, LONGEST_DELAY_S, LONGEST_WAIT_S, SILENCE_FACTOR, walk
 
 FAULTS = st.builds(
     lambda kind, retry_after_s: Fault(kind, "x", retry_after_s=retry_after_s),
@@ -233,6 +233,16 @@ def test_fallbacks_are_counted() -> None:
 
 def test_the_first_byte_limit_reaches_every_try() -> None:
     assert {one.first_byte_s for one in play(walk(Course(deployments(2), first_byte_s=3.0), World()), failing("upstream_timeout"))} == {3.0}
+
+
+@pytest.mark.parametrize(("usual_s", "silence_s"), [(None, None), (0.01, LEAST_SILENCE_S), (2.0, 2.0 * SILENCE_FACTOR)])
+def test_silence_is_measured_by_what_is_usual(usual_s: float | None, silence_s: float | None) -> None:
+    first, second, third = deployments(3)
+    world = World({one.id: Health(first_token_p95_s=usual_s) for one in (first, second, third)})
+    tries = play(walk(Course([first, second, third]), world), failing("upstream_timeout"))
+    assert [one.silence_s for one in tries] == [silence_s, None, None]  # once: the next one may be no quicker
+    tries = play(walk(Course([first, second], retries=0), world), failing("upstream_error"))
+    assert [one.silence_s for one in tries] == [silence_s, None]  # and not without anybody to go on to
 
 
 def test_late_without_anybody_left_waits() -> None:

@@ -13,6 +13,7 @@ class Try(msgspec.Struct, frozen=True):
 
     `late_after_s`: send the policy Late when nothing of the answer has come by then; the try goes on beside whatever is yielded next.
     `first_byte_s`: give up, with upstream_timeout, when the answer has not begun by then.
+    `silence_s`: give up likewise when several such requests have heard nothing for so long, nor anybody else anything from that upstream.
     `hold`: keep a whole answer back and send it to the policy as Answered, which judges it: it ends (the caller gets it) or goes on.
     """
 
@@ -20,6 +21,7 @@ class Try(msgspec.Struct, frozen=True):
     delay_s: float = 0.0
     late_after_s: float | None = None
     first_byte_s: float | None = None
+    silence_s: float | None = None
     hold: bool = False
 
 

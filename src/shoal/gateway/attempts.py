@@ -72,7 +72,7 @@ async def make_try(call: Call, wish: Try) -> None:
         if len(calls) > 1:
             await answer.give(call, this, way, await _portions(call, this, way, calls))
             return
-        response = await upstreams.send(deployment, call.endpoint.kind, calls[0], wish.first_byte_s)
+        response = await upstreams.send(deployment, call.endpoint.kind, calls[0], wish.first_byte_s, wish.silence_s)
         call.waited_s += time.perf_counter() - this.started_at
         try:
             fault = await _bring(call, this, way, response, wish)

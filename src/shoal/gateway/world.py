@@ -22,8 +22,10 @@ class Upstreams(Protocol):
     def adapt(self, deployment: Deployment, call: HttpCall) -> HttpCall:
         """A call in the words of the deployment's provider; what it cannot say is added to `dropped`."""
 
-    def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
-        """Send a call and wait for the head of the answer. Errors: Fault."""
+    def send(
+        self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None, silence_s: float | None = None
+    ) -> Awaitable[Response]:
+        """Send a call and wait for the head of the answer; the times are Try's. Errors: Fault."""
 
 
 class Responses(Protocol):

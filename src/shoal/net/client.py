@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import ssl
 from collections import deque
 
@@ -12,6 +13,8 @@ from shoal.net.upstream import Response, Timeouts, Upstream
 
 _IDLE_KEEP_S = 30.0
 _SWEEP_S = 0.1
+_FEWEST_SILENT = 5
+"""Requests that hear nothing make an upstream silent; until it is heard again one is enough."""
 
 
 class Pool:
@@ -23,12 +26,14 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.idle: list[Upstream] = []
         self.busy: set[Upstream] = set()
+        self.heard_at = -math.inf
+        self._silent_since = math.inf  # when it was last heard, if it was found silent after that
         self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def send(self, head: bytes, body: bytes, timeouts: Timeouts) -> Response:
-        """Send a request (`head` ends after its last header line) and wait for the answer's head.
+    async def send(self, head: bytes, body: bytes, timeouts: Timeouts, silence_s: float | None = None) -> Response:
+        """Send a request (`head` ends after its last header line) and wait for the answer's head; `silence_s` is Try's.
 
         A reused connection that the upstream had closed before it sent a byte is replaced once by a fresh one.
         """
@@ -36,7 +41,7 @@ class Pool:
         while True:
             connection = self._reuse() or await self._open(timeouts)
             self.busy.add(connection)
-            response = connection.request(data, timeouts)
+            response = connection.request(data, timeouts, silence_s)
             if self._sweeper is None:
                 self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
             try:
@@ -125,6 +130,11 @@ class Pool:
         now = self.loop.time()
         for connection in [one for one in self.busy if one.deadline <= now]:
             connection.time_out()
+        silent = [one for one in self.busy if one.hears_nothing(now)]
+        if len(silent) >= _FEWEST_SILENT or (silent and self._silent_since == self.heard_at):
+            self._silent_since = self.heard_at
+            for connection in silent:
+                connection.time_out()
         while self.idle and self.idle[0].idle_since + _IDLE_KEEP_S <= now:
             expired = self.idle.pop(0)
             if expired.transport is not None:

@@ -29,7 +29,9 @@ _UNREAD_LIMIT = 256 * 1024
 
 
 class Home(Protocol):
-    """Where a connection belongs: told when it is free again, and when it is lost."""
+    """Where a connection belongs: told when it is free again, and when it is lost. `heard_at` is when any of them last received a byte."""
+
+    heard_at: float
 
     def take_back(self, connection: "Upstream", reusable: bool) -> None:
         """An exchange is complete; its connection may carry another."""
@@ -171,6 +173,8 @@ class Upstream(asyncio.Protocol):
         self.used = 0
         self._timeouts = Timeouts()
         self._total_deadline = 0.0
+        self._sent_at = 0.0
+        self._silence_s: float | None = None
         # one parser for all answers of a connection: it starts anew after each message
         self._parser = httptools.HttpResponseParser(self)
         self.head_bytes = 0
@@ -185,11 +189,13 @@ class Upstream(asyncio.Protocol):
         """Whether another request may be sent on this connection."""
         return not self._lost and self.transport is not None and not self.transport.is_closing()
 
-    def request(self, data: bytes, timeouts: Timeouts) -> Response:
+    def request(self, data: bytes, timeouts: Timeouts, silence_s: float | None = None) -> Response:
         """Send a request's bytes; the answer's head is awaited through `Response.head`."""
         assert self.transport is not None
         now = self.loop.time()
         self._timeouts = timeouts
+        self._sent_at = now
+        self._silence_s = silence_s
         self._total_deadline = now + timeouts.total_s
         self.deadline = min(now + timeouts.first_byte_s, self._total_deadline)
         self.head_bytes = 0
@@ -218,11 +224,20 @@ class Upstream(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def hears_nothing(self, now: float) -> bool:
+        """Whether its request waits for an answer, and the upstream has told nobody anything for as long as the request is patient."""
+        response = self.response
+        if self._silence_s is None or response is None or response.status:
+            return False
+        return now - max(self._sent_at, self.pool.heard_at) >= self._silence_s
+
     def time_out(self) -> None:
-        """The deadline has passed."""
+        """The deadline has passed, or the upstream is silent."""
         response = self.response
         if response is not None:
-            if not response.status:
+            if not response.status and self.deadline > self.loop.time():
+                text = f"The upstream has said nothing, to this request or to others, for {self._silence_s or 0.0:.3g} s."
+            elif not response.status:
                 text = f"The upstream did not begin to answer within {self._timeouts.first_byte_s:g} s."
             elif self.loop.time() >= self._total_deadline:
                 text = f"The upstream's answer was not complete within {self._timeouts.total_s:g} s."
@@ -241,8 +256,9 @@ class Upstream(asyncio.Protocol):
         if response is None:
             self.abort()  # nobody asked
             return
+        self.pool.heard_at = now = self.loop.time()
         if not self._paused:
-            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
+            self.deadline = min(now + self._timeouts.idle_s, self._total_deadline)
         if not response.status:
             self.head_bytes += len(data)
             self._head = self._head + data if self._head else data

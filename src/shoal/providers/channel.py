@@ -66,7 +66,9 @@ class Channel:
             return call
         return msgspec.structs.replace(call, body=body, dropped=(*call.dropped, *dropped))
 
-    def post(self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
+    def post(
+        self, endpoint: str, model: str, call: HttpCall, first_byte_s: float | None = None, silence_s: float | None = None
+    ) -> Awaitable[Response]:
         """Send a call and wait for the answer's head. `model` is the upstream's name for it. Errors: Fault, when awaited or at once."""
         provider, timeouts = self.provider, self._timeouts
         if first_byte_s is not None:
@@ -75,19 +77,19 @@ class Channel:
             head = self._heads.get(call.path)
             if head is None:
                 head = self._heads[call.path] = self._make_head(call.path, self._only_key, ())
-            return self._pool.send(head, call.body, timeouts)
+            return self._pool.send(head, call.body, timeouts, silence_s)
         if provider.missing is not None:
             raise provider.fault()
-        return self._post(self._path(endpoint, model, call.path), call, timeouts)
+        return self._post(self._path(endpoint, model, call.path), call, timeouts, silence_s)
 
-    async def _post(self, path: str, call: HttpCall, timeouts: Timeouts) -> Response:
+    async def _post(self, path: str, call: HttpCall, timeouts: Timeouts, silence_s: float | None) -> Response:
         """With all that a provider may want besides."""
         body = call.body
         if call.prefill:
             body, path = begin(self.provider, body, path)
         while True:
             key = self._keys.pick(self._clock()) if self._keys is not None else None
-            response = await self._send(path, key, body, call, timeouts)
+            response = await self._send(path, key, body, call, timeouts, silence_s)
             if response.status != 429 or key is None or self._keys is None:
                 return response
             now = self._clock()
@@ -96,14 +98,16 @@ class Channel:
                 return response
             response.close()  # another key may have room
 
-    async def _send(self, path: str, key: str | None, body: bytes, call: HttpCall, timeouts: Timeouts) -> Response:
+    async def _send(
+        self, path: str, key: str | None, body: bytes, call: HttpCall, timeouts: Timeouts, silence_s: float | None
+    ) -> Response:
         head = self._make_head(path, key, tuple(name for name, _ in call.headers))
         for name, value in call.headers:
             head += f"{name}: {value}\r\n".encode("latin-1")
         if self._sign is not None:
             for name, value in await self._sign("POST", self._url(path), body):
                 head += f"{name}: {value}\r\n".encode("latin-1")
-        return await self._pool.send(head, body, timeouts)
+        return await self._pool.send(head, body, timeouts, silence_s)
 
     async def get(self, path: str, timeout_s: float, *, at_root: bool = False) -> tuple[int, bytes]:
         """Status and body of a GET below the base URL, or below the server's root. Errors: Fault."""
@@ -159,12 +163,14 @@ class Channels(msgspec.Struct, frozen=True):
         channel = self.by_provider.get(deployment.provider)
         return channel.adapt(call) if channel is not None and channel.has_quirks else call
 
-    def send(self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None) -> Awaitable[Response]:
+    def send(
+        self, deployment: Deployment, endpoint: str, call: HttpCall, first_byte_s: float | None = None, silence_s: float | None = None
+    ) -> Awaitable[Response]:
         """Send a call to a deployment's upstream. Errors: Fault."""
         channel = self.by_provider.get(deployment.provider)
         if channel is None:
             raise Fault("upstream_unreachable", f"The provider {deployment.provider!r} is not configured.")
-        return channel.post(endpoint, deployment.upstream_model, call, first_byte_s)
+        return channel.post(endpoint, deployment.upstream_model, call, first_byte_s, silence_s)
 
     def close(self) -> None:
         """Close every connection to every upstream."""

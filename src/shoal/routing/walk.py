@@ -20,6 +20,10 @@ LONGEST_DELAY_S = 5.0
 LONGEST_WAIT_S = 60.0
 """Of all waits of a request together."""
 
+LEAST_SILENCE_S = 0.5
+SILENCE_FACTOR = 5
+"""How often the time in which 95% of its answers began a deployment may be silent before others are asked."""
+
 _OF_THIS_ONE = frozenset({"unsupported_parameter"})
 """What one deployment cannot do another may, although the caller is told that the mistake is its own."""
 
@@ -45,6 +49,7 @@ class Walk:
         self._fallbacks = course.fallbacks
         self._hedges = course.hedges
         self._waited_s = 0.0
+        self._timed_out = False
         self._over = False
 
     def steps(self) -> Generator[Try | None, Outcome, None]:
@@ -106,11 +111,17 @@ class Walk:
         others = bool(self._fresh) and self._fallbacks > 0
         hold = course.judge is not None and others and any(one.model != deployment.model for one in self._fresh)
         late_after_s = self._late_after_s(deployment) if others and self._hedges else None
-        return Try(deployment, delay_s, late_after_s, course.first_byte_s, hold)
+        silence_s = self._silence_s(deployment) if others and not self._timed_out else None
+        return Try(deployment, delay_s, late_after_s, course.first_byte_s, silence_s, hold)
 
     def _late_after_s(self, deployment: Deployment) -> float | None:
         set_s = self._course.hedge_after_s
         return set_s if set_s is not None else self._view.health(deployment).first_token_p95_s
+
+    def _silence_s(self, deployment: Deployment) -> float | None:
+        """Once a request, since the next one may be no quicker; None where nothing is known to measure silence by."""
+        usual_s = self._view.health(deployment).first_token_p95_s
+        return None if usual_s is None else max(LEAST_SILENCE_S, SILENCE_FACTOR * usual_s)
 
     def _wait(self, wait: _Wait) -> Try:
         if wait in self._waits:
@@ -136,6 +147,7 @@ class Walk:
         """What a failure means for whom to ask next."""
         fault, deployment = outcome.fault, outcome.deployment or self._running[0]
         self._running = [one for one in self._running if one.id != deployment.id]
+        self._timed_out |= fault.kind == "upstream_timeout"
         if fault.kind == "context_length":
             self._keep_larger(deployment)
         elif fault.kind == "upstream_rejected" and self._course.despite_rejection:
