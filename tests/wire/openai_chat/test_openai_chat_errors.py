@@ -49,6 +49,14 @@ def test_a_half_hidden_key_is_hidden_whole() -> None:
     assert fault.message == "Incorrect API key provided: *** Get one."
 
 
+def test_what_the_provider_behind_a_provider_said_is_passed_on() -> None:
+    behind = {"provider_name": "Other", "is_byok": False, "raw": '{"error":{"message":"no effort, sk-or-****ab"}}'}
+    told = {"error": {"code": 400, "message": "Provider returned error", "metadata": behind}}
+    fault = read(400, {}, json.dumps(told).encode())
+    assert fault.error()["metadata"] == behind | {"raw": '{"error":{"message":"no effort, ***"}}'}
+    assert fault.error()["code"] == "400"
+
+
 def test_what_a_model_made_instead_of_a_call_is_passed_on() -> None:
     said = {"message": "m", "type": "invalid_request_error", "code": "tool_use_failed", "failed_generation": "{"}
     assert read(400, {}, json.dumps({"error": said}).encode()).error() == {**said, "param": None}

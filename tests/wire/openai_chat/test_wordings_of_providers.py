@@ -163,6 +163,15 @@ def test_words_about_errors_are_no_error() -> None:
     assert json.loads(forward.complete(json.dumps(body).encode(), settle))["usage"]["cost"] == 0.5
 
 
+@pytest.mark.parametrize("format", ["xai-responses-v1", "azure-openai-responses-v1", "MiniMax-response-v1", "google-gemini-v1", "unknown"])
+def test_a_thought_keeps_the_format_that_it_was_signed_in(format: str) -> None:
+    """Whoever signed it may be none of our dialects: the way back to OpenRouter leads to it all the same."""
+    details = [{"type": "reasoning.encrypted", "data": "QUJD", "format": format, "id": "rs_1", "index": 0}]
+    told = read(chunk({"content": "", "reasoning": None, "reasoning_details": details}), chunk({"content": "hi"}), chunk({}, "stop"), DONE)
+    shown = json.loads(answers.write(told, None, RECEIPT))["choices"][0]["message"]
+    assert shown["reasoning_details"] == details
+
+
 @pytest.mark.parametrize(
     ("said", "parts"),
     [

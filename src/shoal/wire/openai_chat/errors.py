@@ -42,7 +42,7 @@ class _Said(msgspec.Struct):
     type: str | None = None
     param: str | None = None
     code: str | int | None = None
-    more: dict[str, str] = {}
+    more: dict[str, Any] = {}
 
 
 def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
@@ -93,9 +93,9 @@ class _Rejected(Fault):
         super().__init__("upstream_rejected", message, param=said.param, upstream_status=status)
         self._said = said
 
-    def error(self) -> dict[str, str | None]:
+    def error(self) -> dict[str, Any]:
         """OpenAI's error object with the upstream's own type and code where it gave them."""
-        out = super().error()
+        out: dict[str, Any] = super().error()
         out["type"] = self._said.type or out["type"]
         out["code"] = str(self._said.code) if self._said.code is not None else out["code"]
         return {**self._said.more, **out}
@@ -121,8 +121,17 @@ def _read_error(body: bytes) -> _Said | None:
         type=_string(members.get("type")),
         param=_string(members.get("param")),
         code=code if isinstance(code, str) or (isinstance(code, int) and not isinstance(code, bool)) else None,
-        more={"failed_generation": members["failed_generation"]} if isinstance(members.get("failed_generation"), str) else {},
+        more=_read_more(members),
     )
+
+
+def _read_more(members: dict[str, Any]) -> dict[str, Any]:
+    """What else is told of a caller's mistake: what a model made that was no call (Groq), what the provider behind said (OpenRouter)."""
+    made, behind = members.get("failed_generation"), members.get("metadata")
+    more: dict[str, Any] = {"failed_generation": made} if isinstance(made, str) else {}
+    if isinstance(behind, dict):
+        more["metadata"] = {name: _masked(value) if isinstance(value, str) else value for name, value in behind.items()}
+    return more
 
 
 def _string(value: object) -> str | None:
@@ -133,7 +142,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else _encode(value).decode()[:500]
 
 
-_MASKED_KEY = re.compile(r"\S*\*{3,}\S*")
+_MASKED_KEY = re.compile(r"""[^\s"']*\*{3,}[^\s"']*""")
 
 
 def _masked(message: str) -> str:

@@ -12,14 +12,14 @@ class Manner(msgspec.Struct, frozen=True):
     """How one provider wants the dialect spoken. The defaults are what nearly all of them take.
 
     `limit` names the limit of output tokens. `developer` is the role of a developer's words. `thoughts` is how earlier thought is sent
-    back: not at all, as reasoning_content, as reasoning_details, or as Mistral's content parts. `effort` is how much to think:
-    reasoning_effort, OpenRouter's `reasoning`, a switch `thinking` (with or without reasoning_effort), or Qwen's enable_thinking.
+    back: not at all, as reasoning_content, as reasoning, as reasoning_details, or as Mistral's content parts. `effort` is how much to
+    think: reasoning_effort, OpenRouter's `reasoning`, a switch `thinking` (with or without reasoning_effort), or Qwen's enable_thinking.
     `one_text`: a message holds one text, not several.
     """
 
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     developer: Literal["system", "developer"] = "system"
-    thoughts: Literal["reasoning_content", "reasoning_details", "parts"] | None = None
+    thoughts: Literal["reasoning_content", "reasoning", "reasoning_details", "parts"] | None = None
     effort: Literal["reasoning_effort", "reasoning", "thinking", "thinking and reasoning_effort", "enable_thinking"] = "reasoning_effort"
     refusals: bool = False
     cache_control: bool = False
@@ -53,6 +53,8 @@ MANNERS: dict[str, Manner] = {
     "minimax": Manner(thoughts="reasoning_details", effort="thinking"),
     # https://docs.mistral.ai/studio-api/conversations/reasoning; ids of calls are nine letters or digits
     "mistral": Manner(thoughts="parts", nine_character_ids=True),
+    # https://inference-docs.cerebras.ai/capabilities/reasoning
+    "cerebras": Manner(thoughts="reasoning"),
     # https://ai.google.dev/gemini-api/docs/openai
     "gemini": Manner(signatures=True),
     "vertex": Manner(signatures=True),

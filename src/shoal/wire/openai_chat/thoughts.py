@@ -19,7 +19,7 @@ _FORMATS = {
     "bedrock": "amazon-bedrock-v1",
     "cohere": "cohere-v2",
 }
-_ORIGINS = {name: origin for origin, name in _FORMATS.items()}
+_ORIGINS: dict[str | None, str | None] = {**{name: origin for origin, name in _FORMATS.items()}, "unknown": None}
 
 
 class Detail(msgspec.Struct):
@@ -41,8 +41,8 @@ class Detail(msgspec.Struct):
 
     @property
     def origin(self) -> str | None:
-        """The dialect that signed it, where it is known."""
-        return _ORIGINS.get(self.format or "")
+        """The dialect that signed it; a format that is none of ours stays itself, for the way back to who knows it."""
+        return _ORIGINS.get(self.format, self.format)
 
 
 def read(details: Iterable[Detail]) -> list[Reasoning]:
@@ -75,10 +75,11 @@ def _same(one: Detail, other: Detail) -> bool:
 
 def write(text: str, signature: str | None, redacted: str | None, origin: str | None, id: str | None, index: int) -> list[dict[str, Any]]:
     """A thought, or a piece of one, as details."""
-    mark: dict[str, Any] = {"format": _FORMATS.get(origin or "", "unknown"), "index": index} | ({"id": id} if id else {})
+    mark: dict[str, Any] = {"format": _FORMATS.get(origin or "", origin or "unknown"), "index": index} | ({"id": id} if id else {})
     out: list[dict[str, Any]] = []
     if text or signature:
-        words = {"type": "reasoning.text", "text": text} if origin != "openai_responses" else {"type": "reasoning.summary", "summary": text}
+        summed = "responses" in (origin or "")
+        words = {"type": "reasoning.summary", "summary": text} if summed else {"type": "reasoning.text", "text": text}
         out.append(words | ({"signature": signature} if signature else {}) | mark)
     if redacted:
         out.append({"type": "reasoning.encrypted", "data": redacted} | mark)

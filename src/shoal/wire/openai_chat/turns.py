@@ -89,8 +89,8 @@ class Turns:
     def _thoughts(self, thought: Sequence[Reasoning], words: str) -> dict[str, Any]:
         text = "".join(one.text for one in thought)
         match self.manner.thoughts:
-            case "reasoning_content" if text:
-                return {"reasoning_content": text}
+            case "reasoning_content" | "reasoning" as name if text:
+                return {name: text}
             case "reasoning_details" if thought:
                 details = [
                     detail
