@@ -50,8 +50,8 @@ class Lender(Protocol):
     async def borrow(self, key_id: str, need_nano: int, want_nano: int) -> Grant:
         """Add `want_nano`, or less where that does not fit, but not less than `need_nano`, to this process's lease of the key.
 
-        Where others hold free money they are asked to give it back first, for a moment. A key that has no lease gets one, and keeps its
-        id until it has been given back whole.
+        Where others hold free money they are asked to give it back first, for a moment. With a need of 0, which is never refused, nobody
+        is asked, and 0 may be lent. A key that has no lease gets one, which keeps its id until it has been given back whole.
         """
 
     async def give_back(self, key_id: str, lease: str, amount_nano: int) -> None:
@@ -60,9 +60,10 @@ class Lender(Protocol):
     async def draw(self, key_id: str, unit: Unit, need: int, want: int, spent: int, unspent: int) -> Draw:
         """Draw `want` units, or less, but not less than `need`; need 0 and want 0 only report.
 
-        First, of what was drawn before, `spent` are gone and `unspent` return to the bucket. Requests that turned out larger than was
-        drawn for them make `spent` exceed what is lent: the bucket's level pays for that, and may be below zero for a time. Of
-        `parallel` nothing is ever spent. What a key without such a limit asks for is granted.
+        First `spent`, then `unspent` of what was drawn before are taken off what this process is lent. What of `spent` exceeds that is
+        taken from the bucket's level, which may be below zero for a time: requests turned out larger than was reckoned with. `unspent`
+        is added to the level, all of it, but not beyond the burst: some may have been reported as spent before. Of `parallel` nothing
+        is ever spent. What a key without such a limit asks for is granted.
         """
 
     async def recalled(self) -> Sequence[tuple[str, str]]:
