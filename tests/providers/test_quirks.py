@@ -27,6 +27,9 @@ OBJECTS = st.dictionaries(st.sampled_from(NAMES), st.none() | st.integers() | st
         (Quirks(default={"b": 1}), b"{ }", b'{ "b":1}', ()),
         (Quirks(default={"b": 1}), b'{"b":null}', b'{"b":null}', ()),
         (Quirks(default={"b": 1, "c": 2}), b'{"b":0}', b'{"b":0,"c":2}', ()),
+        (Quirks(drop=("messages[].name",)), b'{"messages":[{"name":"x","a":1.50}]}', b'{"messages":[{"a":1.50}]}', ("messages[].name",)),
+        (Quirks(drop=("messages[].name",)), b'{"messages":[{"a":{"name":1}}], "name":2}', b'{"messages":[{"a":{"name":1}}], "name":2}', ()),
+        (Quirks(drop=("messages[].name",)), b'{"messages":{"name":1}}', b'{"messages":{"name":1}}', ()),
         (Quirks(drop=("stream_options",)), b'{"stream_options":{},"a":1}', b'{"a":1}', ()),  # the gateway's own
     ],
 )

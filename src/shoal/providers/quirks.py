@@ -1,4 +1,7 @@
-"""The few differences of a provider from its dialect, applied to a request's body: data in, bytes out, nothing else is touched."""
+"""The few differences of a provider from its dialect, applied to a request's body: data in, bytes out, nothing else is touched.
+
+What is dropped is a member of the request, or, as `messages[].NAME`, of each of its messages.
+"""
 
 import msgspec
 
@@ -6,6 +9,8 @@ from shoal.providers.row import Quirks
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_OF_MESSAGES = "messages[]."
 _OURS = "stream_options"  # the gateway sets it itself, and gives the caller what was asked for whatever the upstream does
 
 
@@ -16,10 +21,10 @@ def apply_quirks(body: bytes, quirks: Quirks) -> tuple[bytes, tuple[str, ...]]:
     """
     if not (quirks.drop or quirks.rename or quirks.default):
         return body, ()
-    if not any(_occurs(name, body) for name in (*quirks.drop, *quirks.rename, *quirks.default)):
+    if not any(_occurs(name.removeprefix(_OF_MESSAGES), body) for name in (*quirks.drop, *quirks.rename, *quirks.default)):
         return (body, ()) if not quirks.default else (_append(body, quirks), ())
     members = _members.decode(body)
-    dropped = tuple(name for name in quirks.drop if members.pop(name, None) is not None)
+    dropped = tuple(name for name in quirks.drop if _drop(members, name))
     changed = bool(dropped)
     dropped = tuple(name for name in dropped if name != _OURS)
     for old, new in quirks.rename.items():
@@ -31,6 +36,26 @@ def apply_quirks(body: bytes, quirks: Quirks) -> tuple[bytes, tuple[str, ...]]:
             changed = True
             members[name] = msgspec.Raw(_encode(value))
     return (_encode(members), dropped) if changed else (body, ())
+
+
+def _drop(members: dict[str, msgspec.Raw], name: str) -> bool:
+    """Leave one member out; whether it was there. Messages that are none are left to the provider's own refusal."""
+    if not name.startswith(_OF_MESSAGES):
+        return members.pop(name, None) is not None
+    inner, raw = name.removeprefix(_OF_MESSAGES), bytes(members.get("messages", b""))
+    if not _occurs(inner, raw):
+        return False
+    try:
+        messages = _messages.decode(raw)
+    except msgspec.ValidationError:
+        return False
+    having = [message for message in messages if inner in message]
+    if not having:
+        return False
+    for message in having:
+        del message[inner]
+    members["messages"] = msgspec.Raw(_encode(messages))
+    return True
 
 
 def _occurs(name: str, body: bytes) -> bool:
