@@ -6,19 +6,18 @@ The structs are the schema: a key that is not a field here is an error. docs/gui
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import platformdirs
 
-from shoal.core.toml_lines import find_line
+from shoal.core.toml_lines import dotted, explain, place
 from shoal.providers.options import DeploymentSettings, ModelSettings, ProviderSettings
 from shoal.providers.registry import row_of
 from shoal.providers.row import BadRow, read_rows
 
-_BARE = re.compile(r"[\w*-]+")
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -98,11 +97,11 @@ def check(table: dict[str, Any], source: str, text: str = "") -> Settings:
     try:
         settings = msgspec.convert(table, Settings)
     except msgspec.ValidationError as error:
-        what, keys = _explain(str(error))
+        what, keys = explain(str(error))
         keys = [_culprit(table, keys[0]) if key == "*" else key for key in keys]
-        raise BadSettings(f"{place(source, text, keys)}: {_dotted(keys)}{what}") from None
+        raise BadSettings(f"{place(source, text, keys)}: {dotted(keys)}{what}") from None
     for keys, what in _contradictions(settings):
-        raise BadSettings(f"{place(source, text, keys)}: {_dotted(keys)}{what}")
+        raise BadSettings(f"{place(source, text, keys)}: {dotted(keys)}{what}")
     return settings
 
 
@@ -134,12 +133,6 @@ def _wrong(deployment: DeploymentSettings, settings: Settings) -> Iterator[tuple
         yield "price_like", "price and price_like exclude each other; keep one"
 
 
-def place(source: str, text: str, keys: Sequence[str]) -> str:
-    """`file:line` of a key of a TOML text, or of the table nearest to it; the file alone where the text has neither."""
-    line = find_line(text, keys)
-    return source if line is None else f"{source}:{line}"
-
-
 def _culprit(table: dict[str, Any], section: str) -> str:
     """The name of the table of a section that cannot be read: msgspec does not tell names that are yours to choose."""
     for name, value in table[section].items():
@@ -148,24 +141,3 @@ def _culprit(table: dict[str, Any], section: str) -> str:
         except msgspec.ValidationError:
             return str(name)
     return "*"
-
-
-def _explain(text: str) -> tuple[str, list[str]]:
-    """What msgspec found wrong, and the keys where."""
-    what, _, where = text.partition(" - at `$")
-    keys = re.findall(r"[^.\[\]]+|\.\.\.", where.rstrip("`"))
-    unknown = re.search(r"unknown field `(.+)`", what)
-    missing = re.search(r"missing required field `(.+)`", what)
-    if unknown:
-        what = f"there is no such key: '{unknown[1]}'"
-    keys = ["*" if key == "..." else key for key in keys]
-    return what.replace("`", "'"), [*keys, unknown[1]] if unknown and not missing else keys
-
-
-def _dotted(keys: Sequence[str]) -> str:
-    """Keys as TOML writes them, and a colon; nothing for no keys."""
-    text = ""
-    for key in keys:
-        written = key if _BARE.fullmatch(key) else f'"{key}"'
-        text += f"[{key}]" if key.isdigit() else f".{written}"
-    return f"{text.lstrip('.')}: " if text else ""

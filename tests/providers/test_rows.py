@@ -153,21 +153,65 @@ def test_every_families_source_is_told() -> None:
     assert len(re.findall(r"https://", text)) >= 10
 
 
+GOOD = ['title = "t"', 'docs = "https://d"', 'dialect = "openai_chat"', 'base_url = "https://api.example.com/v1"']
+
+
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("lines", "line", "what"),
     [
-        ("title = 1", "title"),
-        ("= 1", "x.toml"),
-        ('title="t"\ndocs="https://d"\ndialect="openai_chat"\nbase_url="b"\ncolour="red"', "colour"),
-        ('title="t"\ndocs="https://d"\ndialect="esperanto"\nbase_url="b"', "esperanto"),
-        ('title="t"\ndocs="from memory"\ndialect="cohere"\nbase_url="b"', "docs"),
-        ('title="t"\ndocs="https://d"\ndialect="cohere"\nbase_url="b"\n[quirks]\nsplit=["a"]', "split"),
-        ('title="t"\ndocs="https://d"\ndialect="cohere"\nbase_url="b"\n[paths]\nchat="v1/chat"', "paths"),
+        (["title = 1"], 1, "title: Expected 'str', got 'int'"),
+        ([*GOOD, 'colour = "red"'], 5, "there is no such key: 'colour'"),
+        ([*GOOD, "[quirks]", 'split = ["a"]'], 6, "there is no such key: 'split'"),
+        ([*GOOD, "[quirks]", "rename = { a = 1 }"], 6, "quirks.rename"),
+        ([*GOOD[:2], 'dialect = "esperanto"', GOOD[3]], 3, "esperanto"),
+        ([GOOD[0], 'docs = "from memory"', *GOOD[2:]], 2, "docs"),
+        ([*GOOD, 'auth = "basic"'], 5, "auth"),
+        ([*GOOD, 'endpoints = ["chat", "poems"]'], 5, "poems"),
+        ([*GOOD, 'lacks = ["patience"]'], 5, "lacks"),
+        ([*GOOD, "[paths]", 'chat = "v1/chat"'], 6, "paths"),
+        ([*GOOD, "[paths]", 'rerank = "/rerank"'], 6, "paths.rerank: is none of the row's endpoints"),
+        ([*GOOD, "[paths]", 'chat = "/{team}/chat"'], 6, "{team} is none of the row's values"),
+        ([*GOOD, "[values]", "team = { ENV = [] }"], 6, "ENV"),
+        ([*GOOD, 'endpoints = ["chat"]'], 5, "'models' is missing"),
+        ([*GOOD, "[quirks]", 'drop = ["user"]', 'rename = { user = "who" }'], 6, "'user' is renamed or added, too"),
+        ([*GOOD, "[rate_limits]", 'reset = "soon"'], 6, "rate_limits.reset"),
+        ([*GOOD, "[prefill]", "models = []"], 6, "prefill.models"),
+        *(
+            ([*GOOD[:3], f'base_url = "{url}"'], 4, "base_url")
+            for url in (
+                "",
+                "api.example.com/v1",
+                "http://api.example.com/v1",
+                "https://",
+                "ftp://api.example.com",
+                "https://user:secret@api.example.com",
+                "https://api.example.com/v1?version=2",
+                "https://api.example.com/a b",
+                "https://api.example.com/{team}",
+                "{team}/v1",
+                "unix:/run/x.sock",
+            )
+        ),
     ],
 )
-def test_a_bad_row_says_what_is_wrong(text: str, what: str) -> None:
-    with pytest.raises(BadRow, match=what):
-        read_row(text, "x")
+def test_a_bad_row_says_where_and_what_is_wrong(lines: list[str], line: int, what: str) -> None:
+    with pytest.raises(BadRow) as raised:
+        read_row("\n".join(lines), "x")
+    assert str(raised.value).startswith(f"x.toml:{line}: "), raised.value
+    assert what in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("lines", "what"), [(["= 1"], "line 1"), ([*GOOD, "[quirks"], "end of document"), (GOOD[1:], "title")])
+def test_what_is_no_row_at_all_is_named(lines: list[str], what: str) -> None:
+    with pytest.raises(BadRow, match=rf"^x\.toml.*{what}"):
+        read_row("\n".join(lines), "x")
+
+
+def test_a_good_row_is_one() -> None:
+    assert read_row("\n".join(GOOD), "x").base_url == "https://api.example.com/v1"
+    here = read_row("\n".join([*GOOD[:3], 'base_url = "http://127.0.0.1:8000/v1"', "local = true"]), "x")
+    assert here.local
 
 
 def test_reading_rows_loads_nothing_heavy() -> None:

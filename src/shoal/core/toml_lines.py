@@ -1,4 +1,4 @@
-"""On which line of a TOML text a key is set, so that an error in a configuration can say where. tomllib tells values, not places."""
+"""Which key of a TOML text an error is about, and on which line it is. tomllib tells values, not places, and msgspec paths, not lines."""
 
 import re
 from collections import Counter
@@ -13,6 +13,7 @@ _WORD = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 Path = tuple[str, ...]
+_BARE = re.compile(r"[\w*-]+")
 
 
 def find_line(text: str, keys: Sequence[str]) -> int | None:
@@ -25,6 +26,33 @@ def find_line(text: str, keys: Sequence[str]) -> int | None:
         if depth < len(path) <= len(keys) and all(key in ("*", part) for part, key in zip(path, keys, strict=False)):
             best, depth = line, len(path)
     return best
+
+
+def place(source: str, text: str, keys: Sequence[str]) -> str:
+    """`file:line` of a key of a TOML text, or of the table nearest to it; the file alone where the text has neither."""
+    line = find_line(text, keys)
+    return source if line is None else f"{source}:{line}"
+
+
+def explain(text: str) -> tuple[str, list[str]]:
+    """What msgspec found wrong, in a ValidationError's text, and the keys where; "*" is one that it does not tell."""
+    what, _, where = text.partition(" - at `$")
+    keys = re.findall(r"[^.\[\]]+|\.\.\.", where.rstrip("`"))
+    unknown = re.search(r"unknown field `(.+)`", what)
+    missing = re.search(r"missing required field `(.+)`", what)
+    if unknown:
+        what = f"there is no such key: '{unknown[1]}'"
+    keys = ["*" if key == "..." else key for key in keys]
+    return what.replace("`", "'"), [*keys, unknown[1]] if unknown and not missing else keys
+
+
+def dotted(keys: Sequence[str]) -> str:
+    """Keys as TOML writes them, and a colon; nothing for no keys."""
+    text = ""
+    for key in keys:
+        written = key if _BARE.fullmatch(key) else f'"{key}"'
+        text += f"[{key}]" if key.isdigit() else f".{written}"
+    return f"{text.lstrip('.')}: " if text else ""
 
 
 class _Reader:

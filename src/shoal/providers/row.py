@@ -1,16 +1,20 @@
 """A provider is data: one TOML file in rows/, of the shape that `Row` has. The structs are the schema; what they do not name is an error.
 
 Paths begin with "/" and stand below the base URL; one that begins with "root:/" stands at the server's root. `{names}` in a base URL,
-a path or a default are the row's `values`; `{model}` in a path is the model's name, filled in for every call.
+a path or a default are the row's `values`; `{model}` in a path is the model's name, filled in for every call. A row that is not so is found
+when it is read, with its line.
 """
 
 import functools
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from shoal.core.toml_lines import dotted, explain, place
 
 DialectName = Literal["openai_chat", "openai_responses", "anthropic", "gemini", "bedrock", "cohere"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "aws", "google", "none"]
@@ -19,6 +23,9 @@ Ability = Literal["tools", "json_schema", "json_object", "images", "files", "aud
 Globs = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 Path = Annotated[str, msgspec.Meta(pattern=r"^(root:)?/")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^https://")]
+_HERE = r"http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)"
+_BASE_URL = re.compile(rf"(https://[^/\s?#@]+(/|$)|\{{\w+\}}|unix:\{{\w+\}}|{_HERE})[^\s?#@]*")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,15 +130,45 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class BadRow(ValueError):
-    """A row that is not of the shape of Row; the message names the file or the provider, the key and the fault."""
+    """A row that is not of the shape of Row; the message names the file and the line, or the provider, the key and the fault."""
 
 
 def read_row(text: str, name: str) -> Row:
     """One row from its TOML text. Errors: BadRow."""
+    file = f"{name}.toml"
     try:
-        return msgspec.convert(tomllib.loads(text), Row)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise BadRow(f"{name}.toml: {error}") from None
+        row = msgspec.convert(tomllib.loads(text), Row)
+    except tomllib.TOMLDecodeError as error:
+        raise BadRow(f"{file}: {error}") from None  # it says the line itself
+    except msgspec.ValidationError as error:
+        what, keys = explain(str(error))
+        raise BadRow(f"{place(file, text, keys)}: {dotted(keys)}{what}") from None
+    for keys, what in _contradictions(row):
+        raise BadRow(f"{place(file, text, keys)}: {dotted(keys)}{what}")
+    return row
+
+
+def _contradictions(row: Row) -> Iterator[tuple[list[str], str]]:
+    """What the structs alone cannot see: the keys, and what is wrong there."""
+    if not _BASE_URL.fullmatch(row.base_url):
+        yield ["base_url"], "must be https://host/path, without credentials or a query, or begin with one of the row's values in braces"
+    texts: dict[tuple[str, ...], str] = {("base_url",): row.base_url}
+    texts |= {("paths", name): path for name, path in row.paths.items()}
+    for name, value in row.values.items():
+        texts |= {("values", name): " ".join([value.default or "", *value.by_region.values()])}
+    texts |= {("listed_as", name): new for name, new in row.listed_as.items()}
+    for keys, text in texts.items():
+        for one in _PLACEHOLDER.findall(text):
+            if one not in row.values and (one, keys[0]) != ("model", "paths"):
+                yield [*keys], f"{{{one}}} is none of the row's values"
+    for name in row.paths:
+        if name not in row.endpoints:
+            yield ["paths", name], "is none of the row's endpoints"
+    if row.discover and "models" not in row.endpoints:
+        yield ["endpoints"], "'models' is missing, which is asked for; add it, or discover = false"
+    both = {*row.quirks.drop} & {*row.quirks.rename, *row.quirks.rename.values(), *row.quirks.default}
+    if both:
+        yield ["quirks", "drop"], f"{min(both)!r} is renamed or added, too"
 
 
 @functools.cache

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shoal.settings import BadSettings, Settings, place
+from shoal.core.toml_lines import place
+from shoal.settings import BadSettings, Settings
 from shoal.supervisor import Child, Supervisor, bind
 
 _SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
