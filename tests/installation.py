@@ -82,12 +82,17 @@ class Installation:
         """The first gateway process."""
         return wait_for(self._worker, "the worker's start")
 
-    def _worker(self) -> psutil.Process | None:
+    def workers(self) -> list[psutil.Process]:
+        """Every gateway process that runs now."""
+        found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 if "shoal.wiring.worker" in child.cmdline():
-                    return child
-        return None
+                    found.append(child)
+        return found
+
+    def _worker(self) -> psutil.Process | None:
+        return next(iter(self.workers()), None)
 
     def shoal(self, *arguments: str) -> str:
         """Run another command of the same installation; its standard output."""

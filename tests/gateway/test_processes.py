@@ -223,8 +223,7 @@ def test_one_of_two_workers_dies_and_nobody_waits(upstream: Upstream, tmp_path: 
     upstream.play("two", held := Held())
     shoal = Installation(tmp_path, config(upstream, times="", workers=2, grace_s=5.0)).start()
     with begin(shoal, "two") as streaming:
-        carries = {process.pid: process for process in psutil.Process(shoal.process.pid).children() if serves(process, streaming)}
-        (other,) = [one for one in psutil.Process(shoal.process.pid).children() if one.pid not in carries]
+        (other,) = [worker for worker in shoal.workers() if not serves(worker, streaming)]
         names = []
         for _ in range(20):
             with Caller(shoal.port, shoal.key) as caller:

@@ -53,12 +53,13 @@ _FORGET = text("DELETE FROM journal_offsets WHERE segment = :segment")
 
 
 class Folder:
-    """Folds the segments of a journal's directory. `journal` is this process's own, if it has one."""
+    """Folds the segments of a journal's directory. `journal` is this process's own, if it has one; `everyone`: `run` folds for all."""
 
-    def __init__(self, engine: AsyncEngine, directory: Path, journal: Journal | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, directory: Path, journal: Journal | None = None, *, everyone: bool = False) -> None:
         self._engine = writing(engine)
         self._directory = directory
         self._journal = journal
+        self._everyone = everyone
         self._decode = msgspec.json.Decoder(Entry).decode
         self._offsets: dict[str, int] = {}  # what this process knows to be folded, to leave idle segments alone
         self._busy = asyncio.Lock()
@@ -72,7 +73,7 @@ class Folder:
                 await asyncio.wait_for(self._stopping.wait(), INTERVAL_S)
             stopping = self._stopping.is_set()  # before the round: what is written until then is folded
             try:
-                await self.flush()
+                await self.flush(everyone=self._everyone)
                 failing = False
             except Exception as error:  # supervised: whatever it is, the journal keeps every line
                 log.log(logging.DEBUG if failing else logging.ERROR, "cannot fold the journal, will go on trying: %s", error)

@@ -29,9 +29,9 @@ class Store:
         """Fold what dead processes left in this journal directory."""
         await recover(self._engine, directory)
 
-    def fold(self, directory: Path, journal: Journal | None = None) -> Folder:
-        """What folds this directory; run it as a task."""
-        return Folder(self._engine, directory, journal)
+    def fold(self, directory: Path, journal: Journal | None = None, *, everyone: bool = False) -> Folder:
+        """What folds this directory; run it as a task. With `everyone` it folds what living processes write, too."""
+        return Folder(self._engine, directory, journal, everyone=everyone)
 
     async def close(self) -> None:
         """Close every connection and end its thread."""

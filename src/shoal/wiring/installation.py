@@ -30,6 +30,7 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
     metrics = Path(tempfile.mkdtemp(prefix="shoal-metrics-"))
     socket = _mini_socket(settings, home)
     children = [_worker(number, config, listener.fileno(), socket, metrics) for number in range(server.workers)]
+    children.append(_bookkeeper(config))
     if socket is not None:
         children.append(_mini(settings, home, socket))
     supervisor = Supervisor(children, grace_s=server.drain_s + server.grace_s + 5.0, listeners=[listener], on_ready=lambda: on_ready(url))
@@ -90,6 +91,11 @@ def _worker(number: int, config: Path | None, listener: int, socket: Path | None
         env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(metrics), "MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072"},
         fds=[listener],
     )
+
+
+def _bookkeeper(config: Path | None) -> Child:
+    argv = [sys.executable, "-m", "shoal.wiring.bookkeeper", *(["--config", str(config)] if config is not None else [])]
+    return Child("the bookkeeper", argv, last=True)  # after the workers: it folds what they leave
 
 
 def _mini(settings: Settings, home: Path, socket: Path) -> Child:

@@ -1,4 +1,7 @@
-"""One gateway process: made of its parts, served until a signal ends it. Run by the parent as `python -m shoal.wiring.worker`."""
+"""One gateway process: made of its parts, served until a signal ends it. Run by the parent as `python -m shoal.wiring.worker`.
+
+What it settles goes into its journal; bookkeeper.py folds that.
+"""
 
 import argparse
 import asyncio
@@ -40,11 +43,10 @@ from shoal.wiring.reach import Reach, reach
 log = logging.getLogger("shoal")
 
 PUBLISH_S = 1.0
-EXPIRE_S = 3600.0
 
 
 async def work(settings: Settings, listener: socket.socket, number: int, mini_socket: str | None) -> None:
-    """Serve until a signal, then drain, fold what is in the journal, and close everything."""
+    """Serve until a signal, then drain and close everything."""
     async with AsyncExitStack() as stack:
         store = await open_store(settings.storage.url or home() / "shoal.db")
         stack.push_async_callback(store.close)
@@ -70,11 +72,10 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
             _keep("keys", keyring.follow),
             _keep("discovery", within.discovery.follow),
             _keep("metrics", lambda: _publish(metrics)),
-            _keep("stored responses", lambda: _expire(store)),
         ]
         if within.minnow is not None:
             background.append(_keep("minnow", within.minnow.follow))
-        tasks = [asyncio.create_task(one) for one in (*background, folder.run())]
+        tasks = [asyncio.create_task(one) for one in background]
         gc.collect()
         gc.freeze()  # what exists now stays: no collection needs to walk it again
 
@@ -92,8 +93,6 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
             on_ready=tell_ready,
         )
         journal.close()
-        folder.stop()
-        await tasks.pop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -113,12 +112,6 @@ def _world(settings: Settings, within: Reach, store: Store, journal: Journal, ta
         counter=Counter(home() / "weights"),
         responses=store.responses,
     )
-
-
-async def _expire(store: Store) -> None:
-    while True:
-        await store.responses.expire()
-        await asyncio.sleep(EXPIRE_S)
 
 
 async def _keep(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -1,0 +1,72 @@
+"""The process that keeps the books: it folds every worker's journal into the store, and clears away what has expired.
+
+It runs beside the workers with a lower priority, so that a busy machine answers first and counts a moment later: on the same core a
+fold would cost a sixth of the path's speed. When it dies the journals wait; when the machine stops it folds what the workers left.
+Run by the parent as `python -m shoal.wiring.bookkeeper`.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from shoal.core.errors import Fault
+from shoal.net.parent import follow_parent, tell_ready
+from shoal.settings import Settings, home, load
+from shoal.storage.store import STORE_ERRORS, Store, open_store
+from shoal.telemetry.log import configure
+
+log = logging.getLogger("shoal")
+
+NICENESS = 10
+EXPIRE_S = 3600.0
+
+
+async def keep(settings: Settings) -> None:
+    """Keep the books until a signal, then fold once more."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings.storage.url or home() / "shoal.db")
+        stack.push_async_callback(store.close)
+        folder = store.fold(home() / "journal", everyone=True)
+        folding = asyncio.create_task(folder.run())
+        expiring = asyncio.create_task(_expire(store))
+        tell_ready()
+        await stopping.wait()
+        expiring.cancel()
+        folder.stop()
+        await folding
+
+
+async def _expire(store: Store) -> None:
+    while True:
+        try:
+            await store.responses.expire()
+        except STORE_ERRORS as error:
+            log.error("cannot remove expired responses, will try again: %s", error)
+        await asyncio.sleep(EXPIRE_S)
+
+
+def main() -> None:
+    """Entry of the process."""
+    arguments = argparse.ArgumentParser(prog="shoal.wiring.bookkeeper")
+    arguments.add_argument("--config", type=Path)
+    given = arguments.parse_args()
+    configure()
+    follow_parent(lambda: os._exit(1))
+    os.nice(NICENESS)
+    try:
+        asyncio.run(keep(load(given.config)))
+    except Fault as fault:
+        print(f"shoal: {fault.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
