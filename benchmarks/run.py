@@ -1,4 +1,4 @@
-"""All benchmarks, or the named ones, one after the other: `python benchmarks/run.py [gateway] [streams] [mini] [start] [OPTION ...]`.
+"""All benchmarks, or the named ones, one after the other: `python benchmarks/run.py [gateway] [streams] [chaos] [mini] [start] [OPTION ...]`.
 
 Options go to each of them (--quick, --markdown). What is not installed is left out and said; `peers.py install` installs it.
 """
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("gateway", "streams", "mini", "start")
+NAMES = ("gateway", "streams", "chaos", "mini", "start")
 
 
 def main(arguments: list[str]) -> int:
