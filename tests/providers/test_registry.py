@@ -90,10 +90,19 @@ def test_an_address_may_depend_on_the_region() -> None:
         found = one("vertex", ProviderSettings(values={"project": "p", **settings}))
         return found.base_url.partition("/v1/")[0] + "|" + found.base_url.partition("/locations/")[2]
 
-    assert host() == "https://us-central1-aiplatform.googleapis.com|us-central1/publishers/google"
-    assert host(region="global") == "https://aiplatform.googleapis.com|global/publishers/google"
+    assert host() == "https://aiplatform.googleapis.com|global/publishers/google"
+    assert host(region="us-central1") == "https://us-central1-aiplatform.googleapis.com|us-central1/publishers/google"
     assert host(region="eu") == "https://aiplatform.eu.rep.googleapis.com|eu/publishers/google"
     assert host(region="global", host="proxy.test") == "https://proxy.test|global/publishers/google"
+
+
+@pytest.mark.parametrize(
+    ("region", "geography"), [("us-west-2", "us"), ("eu-north-1", "eu"), ("ap-south-1", "apac"), ("us-gov-west-1", "us-gov")]
+)
+def test_inference_profiles_are_those_of_the_region(region: str, geography: str) -> None:
+    assert one("bedrock", environ={"AWS_REGION": region}).values["geography"] == geography
+    said = ProviderSettings(values={"geography": "global"})
+    assert one("bedrock", said, {"AWS_REGION": region}).values["geography"] == "global"
 
 
 def test_signatures() -> None:

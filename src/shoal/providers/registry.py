@@ -5,6 +5,7 @@ A provider without its key is known, so that a request for one of its models can
 
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -175,7 +176,8 @@ def _values(row: Row, said: Mapping[str, str], environ: Mapping[str, str]) -> di
     """What is known of the row's values, one filled into another."""
     found: dict[str, str] = {}
     for name, value in row.values.items():
-        default = value.by_region.get(found.get("region", ""), value.default)
+        region = found.get("region", "")
+        default = next((text for glob, text in value.by_region.items() if fnmatchcase(region, glob)), value.default)
         text = said.get(name) or next((environ[one] for one in value.env if environ.get(one)), None) or default
         if text is not None:
             found[name] = _as_url(text) if value.url else text

@@ -31,8 +31,8 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of an address, or of a credential: from the configuration, else from the first of `env` that is set, else `default`.
 
-    `by_region` has other defaults for some of the values of `region`, which stands before it in the row. `optional` may be missing; a
-    `credential` is needed only where there is no API key, and is never shown; a `url` may lack its scheme.
+    `by_region` has other defaults for regions (globs, the first that matches counts); `region` stands before it in the row. `optional`
+    may be missing; a `credential` is needed only where there is no API key, and is never shown; a `url` may lack its scheme.
     """
 
     env: tuple[str, ...] = ()
