@@ -17,12 +17,15 @@ from harness import GATEWAY_CORE, MODEL, QUESTION, Process, Shoal, Trouble, awai
 from peers import Gateway
 from report import Verdict, middle, print_table
 
+OURS = ("nginx", "shoal", "translated")
+TITLES = {"translated": "shoal, to Anthropic's API and back"}
+
 
 def start_gateways(options: Namespace, upstream_port: int, directory: Path, started: list[Process]) -> dict[str, Gateway]:
     """Start what is to be measured, wait until each has answered once, and suspend the peers. Shoal and nginx idle at no cost."""
     only = set(options.only.split(",")) if options.only else None
     gateways: dict[str, Gateway] = {}
-    for name in ("nginx", "shoal", *peers.STARTERS):
+    for name in (*OURS, *peers.STARTERS):
         if only is not None and name not in only:
             continue
         if name == "nginx":
@@ -31,6 +34,9 @@ def start_gateways(options: Namespace, upstream_port: int, directory: Path, star
             gateway = Gateway(nginx, f"http://127.0.0.1:{port}/v1/chat/completions", {})
         elif name == "shoal":
             shoal = Shoal(directory / "home", harness.gateway_config(upstream_port), GATEWAY_CORE)
+            gateway = Gateway(shoal.process, shoal.url, shoal.headers)
+        elif name == "translated":
+            shoal = Shoal(directory / "home-translated", harness.translating_config(upstream_port), GATEWAY_CORE, name="shoal-translated")
             gateway = Gateway(shoal.process, shoal.url, shoal.headers)
         elif peers.installed(name) is None:
             print(f"({name} is not installed and left out: python benchmarks/peers.py install {name})")
@@ -116,6 +122,9 @@ def judge(speed: dict[str, dict[str, float]], latency: dict[str, dict[str, float
     """What the project wants of itself."""
     if "shoal" in speed and "nginx" in speed:
         verdict.at_least("requests/s, of nginx's", speed["shoal"]["requests_per_s"] / speed["nginx"]["requests_per_s"], 0.25)
+    if "translated" in speed and "nginx" in speed:
+        share = speed["translated"]["requests_per_s"] / speed["nginx"]["requests_per_s"]
+        verdict.at_least("requests/s translated for Anthropic's API, of nginx's", share, 0.08)
     if "shoal" in speed and "litellm" in speed:
         verdict.at_least("requests/s, times LiteLLM's", speed["shoal"]["requests_per_s"] / speed["litellm"]["requests_per_s"], 100)
     if "shoal" in latency:
@@ -145,7 +154,7 @@ def show(speed: dict[str, dict[str, float]], latency: dict[str, dict[str, float]
     ours = speed["shoal"]["requests_per_s"] if "shoal" in speed else None
     rows = [
         (
-            versions.get(name, name),
+            TITLES.get(name) or versions.get(name, name),
             one["requests_per_s"],
             f"{one['requests_per_s'] / best:.4f}",
             f"{ours / one['requests_per_s']:.2f}" if ours else "",
@@ -159,7 +168,7 @@ def show(speed: dict[str, dict[str, float]], latency: dict[str, dict[str, float]
         f"One core, {options.connections} connections, {options.rounds} rounds of {options.seconds:g} s", head, rows, options.markdown
     )
     if latency:
-        added = [(versions.get(name, name), one["p50_us"], one["p99_us"]) for name, one in latency.items()]
+        added = [(TITLES.get(name) or versions.get(name, name), one["p50_us"], one["p99_us"]) for name, one in latency.items()]
         title = f"Latency at one connection, added to the direct call's (last row: the direct call itself), {options.latency_rounds} rounds"
         print_table(title, ("gateway", "p50 us", "p99 us"), added, options.markdown)
     if memory:
@@ -175,7 +184,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--latency-rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=300_000, help="before memory is read again; 0: leave memory out")
-    parser.add_argument("--only", default="", help="comma-separated: nginx, shoal, " + ", ".join(peers.STARTERS))
+    parser.add_argument("--only", default="", help="comma-separated: " + ", ".join((*OURS, *peers.STARTERS)))
     parser.add_argument(
         "--target", action="append", default=[], help="NAME=URL[@KEY]: a gateway that already runs, in front of --upstream-port"
     )

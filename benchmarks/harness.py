@@ -69,6 +69,24 @@ ANSWER = {
     "service_tier": "default",
     "system_fingerprint": "fp_bench",
 }
+MESSAGE = {
+    "id": "msg_bench0001",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-sonnet-4-5-20250929",
+    "content": [{"type": "text", "text": ANSWER["choices"][0]["message"]["content"]}],  # type: ignore[index]
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 38,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": 26,
+        "service_tier": "standard",
+    },
+}
+"""The same answer in Anthropic's words."""
 MODELS = {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "openai"}]}
 
 
@@ -223,11 +241,12 @@ def _start_nginx(name: str, core: int | None, server: str, directory: Path) -> P
 
 
 def start_upstream(port: int, directory: Path) -> Process:
-    """nginx on the generator's core, saying ANSWER to whatever is posted."""
+    """nginx on the generator's core, saying ANSWER to whatever is posted, or MESSAGE where Anthropic's API has its messages."""
     server = (
         f"server {{ listen 127.0.0.1:{port} backlog=4096; default_type application/json;\n"
         f" location = /v1/models {{ return 200 '{json.dumps(MODELS)}'; }}\n"
         f" location = /health {{ return 200 'ok'; }}\n"
+        f" location = /v1/messages {{ return 200 '{json.dumps(MESSAGE, separators=(',', ':'))}'; }}\n"
         f" location / {{ return 200 '{json.dumps(ANSWER, separators=(',', ':'))}'; }} }}"
     )
     return _start_nginx("upstream", GENERATOR_CORE, server, directory)
@@ -286,6 +305,14 @@ def gateway_config(upstream_port: int) -> str:
     return (
         f'[providers.bench]\ndialect = "openai_chat"\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\napi_key = "sk-upstream"\n\n'
         f'[models."{MODEL}"]\ndeployments = [{{ provider = "bench", model = "{MODEL}", price_like = "openai/{MODEL}" }}]\n'
+    )
+
+
+def translating_config(upstream_port: int) -> str:
+    """The same model's name, but its provider speaks Anthropic's dialect: every question and every answer is translated."""
+    return (
+        f'[providers.anthropic]\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\napi_key = "sk-upstream"\ndiscover = false\n\n'
+        f'[models."{MODEL}"]\ndeployments = [{{ provider = "anthropic", model = "claude-sonnet-4-5" }}]\n'
     )
 
 

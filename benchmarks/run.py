@@ -1,4 +1,4 @@
-"""All benchmarks, or the named ones, one after the other: `python benchmarks/run.py [gateway] [streams] [chaos] [mini] [start] [OPTION ...]`.
+"""All benchmarks, or those named (gateway, streams, chaos, mini, start), in turn: `python benchmarks/run.py [NAME ...] [OPTION ...]`.
 
 Options go to each of them (--quick, --markdown). What is not installed is left out and said; `peers.py install` installs it.
 """
