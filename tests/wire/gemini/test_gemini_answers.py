@@ -54,19 +54,20 @@ def test_ids_are_the_same_at_every_reading_even_without_an_answers_id() -> None:
     assert first.id != another.id and len(first.id) <= 40
 
 
-def test_pictures_speech_and_programs() -> None:
+def test_pictures_and_speech_but_not_the_programs_that_google_ran() -> None:
     parts = said(
         {"inlineData": {"mimeType": "image/png", "data": "AA=="}},
         {"inlineData": {"mimeType": "audio/L16", "data": "BB=="}},
         {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://a"}},
         {"executableCode": {"language": "PYTHON", "code": "print(1)\n"}},
-        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1\n"}},
+        {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1\n"}, "thought": True},
+        {"text": "It is 1."},
     ).parts
     assert parts == (
         Image(data="AA==", media_type="image/png"),
         File(data="BB==", media_type="audio/L16"),
         File(url="gs://a", media_type="video/mp4"),
-        Text("\n```python\nprint(1)\n```\n\n```\n1\n```\n"),
+        Text("It is 1."),
     )
 
 

@@ -94,6 +94,7 @@ def test_thoughts_and_signatures() -> None:
         {"text": "", "thoughtSignature": "s2"},
         {"functionCall": {"id": "c", "name": "f"}, "thoughtSignature": "s3"},
         {"functionCall": {"id": "d", "name": "f"}, "thoughtSignature": "skip_thought_signature_validator"},
+        {"functionCall": {"id": "e", "name": "f"}, "thoughtSignature": "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="},
     ]
     (found,) = messages({"role": "model", "parts": parts})
     assert found.parts == (
@@ -103,6 +104,7 @@ def test_thoughts_and_signatures() -> None:
         Reasoning("", "s2", origin="gemini"),
         ToolCall("c", "f", "{}", "s3"),
         ToolCall("d", "f", "{}"),
+        ToolCall("e", "f", "{}"),
     )
 
 

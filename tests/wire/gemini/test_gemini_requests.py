@@ -189,7 +189,28 @@ def test_tools_keep_their_whole_schema() -> None:
     body, dropped = asked(tools=(Tool("f", "does f", raw(schema), strict=True, cache="5m"), Tool("g")))
     declared = [{"name": "f", "description": "does f", "parametersJsonSchema": schema}, {"name": "g"}]
     assert body["tools"] == [{"functionDeclarations": declared}]
-    assert dropped == ("cache_control", "strict")
+    assert body["toolConfig"] == {"functionCallingConfig": {"mode": "VALIDATED"}}
+    assert dropped == ("cache_control",)
+
+
+@pytest.mark.parametrize(
+    ("model", "choice", "mode", "dropped"),
+    [
+        ("gemini-2.5-flash", ToolChoice("auto"), "VALIDATED", ()),
+        ("gemini-2.5-flash", ToolChoice("required"), "ANY", ()),
+        ("gemini-2.5-flash", ToolChoice("none"), "NONE", ()),
+        ("gemini-2.0-flash", ToolChoice("auto"), "AUTO", ("strict",)),
+    ],
+)
+def test_strict_functions_are_validated(model: str, choice: ToolChoice, mode: str, dropped: tuple[str, ...]) -> None:
+    body, unsaid = asked(model=model, tools=(Tool("f", strict=True), Tool("g")), tool_choice=choice)
+    assert (body["toolConfig"]["functionCallingConfig"]["mode"], unsaid) == (mode, dropped)
+
+
+def test_a_signature_goes_to_the_words_and_not_to_the_thought_before_them() -> None:
+    said = (Reasoning("hm", origin="gemini"), Reasoning("", "S", origin="gemini"), Text("so"))
+    body, _ = asked(user(), Message("assistant", said), user())
+    assert body["contents"][1]["parts"] == [{"text": "hm", "thought": True}, {"text": "so", "thoughtSignature": "S"}]
 
 
 @pytest.mark.parametrize(

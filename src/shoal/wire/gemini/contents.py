@@ -85,7 +85,7 @@ class Contents:
                 case Image() | File():
                     out.append(media(part))
                 case Reasoning(text="", signature=str(signature), origin="gemini"):
-                    if out and "functionCall" not in out[-1] and "thoughtSignature" not in out[-1]:
+                    if out and not out[-1].keys() & {"functionCall", "thoughtSignature", "thought"}:
                         out[-1]["thoughtSignature"] = signature
                     else:
                         loose.append(signature)

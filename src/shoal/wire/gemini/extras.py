@@ -12,7 +12,7 @@ import msgspec
 from shoal.wire.gemini.members import camel
 from shoal.wire.gemini.parts import Json
 
-_REQUEST = frozenset({"safetySettings", "cachedContent", "labels", "toolConfig"})
+_REQUEST = frozenset({"safetySettings", "cachedContent", "labels", "toolConfig", "modelArmorConfig"})
 _CONFIG = frozenset(
     {"responseModalities", "mediaResolution", "speechConfig", "imageConfig", "audioTimestamp", "thinkingConfig", "routingConfig",
      "modelSelectionConfig", "enableEnhancedCivicAnswers", "enableAffectiveDialog"}

@@ -1,4 +1,7 @@
-"""An upstream's answer as deltas, whether it comes whole or in events: an event is an answer's next piece in the same shape."""
+"""An upstream's answer as deltas, whether it comes whole or in events: an event is an answer's next piece in the same shape.
+
+Parts that have no noun (programs that Google ran, and what they printed) are passed over, as other makers' are; the words tell of them.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -119,7 +122,7 @@ class Reading:
             choice.thinking = False
             yield self._call(part.function_call, part.thought_signature, choice)
             return
-        text = _words(part)
+        text = part.text
         if text:
             choice.thinking = False
             choice.texts.append(text)
@@ -142,16 +145,6 @@ class Reading:
         where = self._id or hashlib.blake2s(f"{call.name}{arguments}".encode(), digest_size=8).hexdigest()
         identity = call.id or f"call_{where}_{choice.index}_{index}"
         return ToolCallDelta(index, identity, call.name, arguments, signature, choice.index)
-
-
-def _words(part: Part) -> str:
-    """A part's text; programs that Google ran, and what they printed, as fenced text."""
-    if part.executable_code is not None:
-        language = (part.executable_code.language or "").lower().removeprefix("language_unspecified")
-        return f"\n```{language}\n{part.executable_code.code.rstrip()}\n```\n"
-    if part.code_execution_result is not None:
-        return f"\n```\n{(part.code_execution_result.output or '').rstrip()}\n```\n"
-    return part.text or ""
 
 
 def _finish(choice: _Choice) -> Finish | None:

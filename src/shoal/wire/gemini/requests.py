@@ -5,13 +5,14 @@ Google's requests name the model and whether the answer is streamed in their pat
 
 import msgspec
 
-from shoal.core.conversation import Conversation
+from shoal.core.conversation import Conversation, ToolChoice
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.wire import hosted
 from shoal.wire.gemini import extras, generation, thinking, tools, turns
 from shoal.wire.gemini.contents import Contents
+from shoal.wire.gemini.families import generation as number_of
 from shoal.wire.gemini.families import resource
 from shoal.wire.gemini.members import Members, decode
 from shoal.wire.gemini.parts import Json
@@ -20,6 +21,8 @@ OURS = ("models", "provider", "route", "fallbacks", "session_id", "metadata")
 """Members of a caller's request that say how to route it, and are no upstream's business."""
 
 _READ = ("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "serviceTier", "model", "sessionId", *OURS)
+_FIRST_THAT_VALIDATES = 2.5
+"""Since then calls can be held to their schemas: https://ai.google.dev/gemini-api/docs/function-calling#function_calling_modes."""
 _TIERS = {"flex": "flex", "priority": "priority", "default": "standard", "standard": "standard"}
 
 
@@ -76,14 +79,20 @@ def compose(conversation: Conversation, deployment: Deployment) -> tuple[Json, s
     out: Json = {"contents": contents.turns}
     if contents.system:
         out["systemInstruction"] = {"role": "user", "parts": contents.system}
+    choice = conversation.tool_choice
+    strict = any(tool.strict for tool in conversation.tools)
+    validated = strict and number_of(deployment.upstream_model) >= _FIRST_THAT_VALIDATES
     if conversation.tools:
         out["tools"] = [tools.declare(conversation.tools)]
-        dropped.update(name for tool in conversation.tools for name in _unsaid(tool.strict, tool.cache))
+        dropped.update(["strict"] if strict and not validated else [])
+        dropped.update("cache_control" for tool in conversation.tools if tool.cache is not None)
     if own := hosted.write(conversation, tools.is_own):
         out["tools"] = [*out.get("tools", ()), *own]
-    if conversation.tool_choice is not None and (conversation.tools or conversation.tool_choice.mode != "auto"):
+    if choice is None and validated:
+        choice = ToolChoice("auto")
+    if choice is not None and (conversation.tools or choice.mode != "auto"):
         _require_tools(conversation)
-        out["toolConfig"] = tools.choose(conversation.tool_choice)
+        out["toolConfig"] = tools.choose(choice, validated)
     if conversation.service_tier in _TIERS:
         out["serviceTier"] = _TIERS[conversation.service_tier]
     elif conversation.service_tier not in (None, "auto"):
@@ -97,10 +106,6 @@ def compose(conversation: Conversation, deployment: Deployment) -> tuple[Json, s
     if config:
         out["generationConfig"] = config
     return out, dropped
-
-
-def _unsaid(strict: bool | None, cache: str | None) -> list[str]:
-    return ["strict"] * bool(strict) + ["cache_control"] * (cache is not None)
 
 
 def _require_tools(conversation: Conversation) -> None:

@@ -33,19 +33,6 @@ class FileData(msgspec.Struct, rename="camel"):
     file_uri: str | None = None
 
 
-class ExecutableCode(msgspec.Struct, rename="camel"):
-    """A program that Google runs."""
-
-    code: str = ""
-    language: str | None = None
-
-
-class CodeExecutionResult(msgspec.Struct, rename="camel"):
-    """What that program printed."""
-
-    output: str | None = None
-
-
 class Part(msgspec.Struct, rename="camel"):
     """One part of a turn: just one of its members but the two about thought."""
 
@@ -55,8 +42,6 @@ class Part(msgspec.Struct, rename="camel"):
     function_call: FunctionCall | None = None
     inline_data: Blob | None = None
     file_data: FileData | None = None
-    executable_code: ExecutableCode | None = None
-    code_execution_result: CodeExecutionResult | None = None
 
 
 class Content(msgspec.Struct):

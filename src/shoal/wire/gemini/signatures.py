@@ -17,6 +17,9 @@ ORIGIN = "gemini"
 UNSIGNED = "skip_thought_signature_validator"
 """What Google's documentation names for a function call that no Gemini made, where a Gemini would refuse one without a signature."""
 
+_UNSIGNED = frozenset({UNSIGNED, base64.b64encode(UNSIGNED.encode()).decode()})
+"""The same as callers send it: as it is, or in base64 as if it were bytes."""
+
 _SEAL = b"shoal-thought:"
 SEALED = base64.b64encode(_SEAL)[: len(_SEAL) // 3 * 4]
 """How every sealed signature begins, whichever alphabet of base64 it is in."""
@@ -45,7 +48,7 @@ def seal(thought: Reasoning) -> str | None:
 def unseal(signature: str | None, text: str = "") -> Reasoning:
     """The thought that a caller's signature proves."""
     if signature is None or not signature.startswith(SEALED.decode()):
-        return Reasoning(text, signature if signature != UNSIGNED else None, origin=ORIGIN)
+        return Reasoning(text, None if signature in _UNSIGNED else signature, origin=ORIGIN)
     try:
         plain = base64.b64decode(signature.replace("-", "+").replace("_", "/"), validate=True)
         held = _sealed.decode(plain.removeprefix(_SEAL))

@@ -39,9 +39,9 @@ def is_own(tool: Mapping[str, Any]) -> bool:
     return bool(tool) and all(camel(name) in _OWN for name in tool)
 
 
-def choose(choice: ToolChoice) -> Json:
-    """`toolConfig`."""
-    calling: Json = {"mode": _MODES[choice.mode]}
+def choose(choice: ToolChoice, validated: bool = False) -> Json:
+    """`toolConfig`; `validated`: calls keep to the schemas of their functions, as they do anyway where some function must be called."""
+    calling: Json = {"mode": "VALIDATED" if validated and choice.mode == "auto" else _MODES[choice.mode]}
     if choice.mode == "named":
         calling["allowedFunctionNames"] = [choice.name]
     return {"functionCallingConfig": calling}

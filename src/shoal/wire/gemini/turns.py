@@ -11,7 +11,7 @@ from shoal.core.conversation import File, Image, Message, Part, Reasoning, Text,
 from shoal.core.errors import Fault
 from shoal.wire.gemini.members import Members
 from shoal.wire.gemini.parts import medium
-from shoal.wire.gemini.signatures import UNSIGNED, unseal
+from shoal.wire.gemini.signatures import unseal
 
 _RESULT_WORDS = ("output", "result", "error")
 
@@ -87,8 +87,9 @@ def _read(one: Members, calls: _Calls) -> list[Part]:
         return [unseal(signature, text)]
     found: list[Part] = [Text(text)] if text or (text is not None and signature is None) else []
     found.extend(_media(one))
-    if signature is not None and signature != UNSIGNED:
-        found.append(unseal(signature))
+    proof = unseal(signature)
+    if proof.signature or proof.redacted:
+        found.append(proof)
     if not found and text is None:
         text = f"'{one.path}' is a part that only Google's models understand, or none."
         raise Fault("unsupported_parameter", text, param=one.path)
