@@ -350,6 +350,15 @@ def test_a_turn_that_lost_its_thought_goes_on_without() -> None:
     assert turn(Reasoning("t", signature="s", origin="anthropic")).dropped == ()
 
 
+def test_members_of_its_own_are_passed_on() -> None:
+    asked = call(model=NEW, thinking=Thinking("low"), extra={"output_config": msgspec.Raw(b'{"effort":"max","task_budget":{"total":9}}')})
+    assert json.loads(asked.body)["output_config"] == {"effort": "max", "task_budget": {"total": 9}}
+    assert asked.dropped == ()
+    with pytest.raises(Fault) as caught:
+        call(extra={"output_config": msgspec.Raw(b"3")})
+    assert (caught.value.kind, caught.value.param) == ("invalid_type", "output_config")
+
+
 def test_who_decides_how_much_to_think_may_be_forced_to_call() -> None:
     asked = call(model=NEW, thinking=Thinking("auto"), tools=(Tool("f"),), tool_choice=ToolChoice("named", "f"))
     sent = json.loads(asked.body)

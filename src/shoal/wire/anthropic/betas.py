@@ -16,6 +16,7 @@ OWN: dict[str, str | None] = {
     "container": None,
     "diagnostics": None,
     "inference_geo": None,
+    "output_config": None,
     "speed": "fast-mode-2026-02-01",
     "context_management": "context-management-2025-06-27",
     "mcp_servers": "mcp-client-2025-11-20",

@@ -18,7 +18,7 @@ from shoal.core.models import Deployment
 from shoal.wire import hosted
 from shoal.wire.anthropic import betas, blocks, contents, formats, sampling, thinking, tools
 from shoal.wire.anthropic.families import find_family
-from shoal.wire.anthropic.members import Cache
+from shoal.wire.anthropic.members import Cache, decode
 from shoal.wire.anthropic.thinking import Asked
 from shoal.wire.anthropic.tools import Choice
 
@@ -65,6 +65,8 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
         **sampled,
         **_own(conversation.extra, dropped),
     }
+    if "output_config" in conversation.extra:
+        optional["output_config"] = output | decode(_object, conversation.extra["output_config"], "output_config")
     body |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     headers = betas.headers(conversation.extra, _names_files(conversation), (tool.raw for tool in conversation.hosted))
     return HttpCall("/messages", msgspec.json.encode(body), headers, tuple(dict.fromkeys(dropped)))
@@ -168,6 +170,7 @@ class _Fields(msgspec.Struct):
     cache_control: Cache | None = None
 
 
+_object = msgspec.json.Decoder(dict[str, Any])
 _fields = msgspec.json.Decoder(_Fields)
 _READ = {*_Fields.__struct_fields__, *OURS} - {"cache_control"}
 
