@@ -91,7 +91,7 @@ def _read_exchange(one: Any, name: str) -> Recorded | None:
     body = _bytes(told.get("body")) if parsed is None else json.dumps(parsed).encode()
     in_path = re.search(r"/models?/([^/:]+(?::\d+)?)[:/]", path)
     model = str((question or {}).get("model") or (in_path.group(1) if in_path else ""))
-    status = int(told["status"]["code"])
+    status = int(told["status"]["code"] if isinstance(told["status"], dict) else told["status"])
     return Recorded(name, provider, dialect, path, model, question, status, headers, body)
 
 
@@ -103,6 +103,8 @@ def _bytes(body: Any) -> bytes:
             return body
         case str():
             return body.encode()
+        case {"type": _, "content": content}:  # what other recorders of HTTP write
+            return content.encode() if isinstance(content, str) else json.dumps(content).encode()
         case {"base64_string": text}:
             return base64.b64decode(text)
         case {"string": text}:
@@ -120,7 +122,8 @@ def _host_of(row: Row) -> str:
     for name, value in row.values.items():
         if name != "region" and value.default is not None:
             url = url.replace("{" + name + "}", value.default)
-    return re.sub(r"\\{\w+\\}", "[^/]+", re.escape(urlsplit(url).netloc))
+    hosts = [urlsplit(url).netloc, *(host for value in row.values.values() for host in value.by_region.values())]
+    return "|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(host)) for host in hosts)
 
 
 def frames(body: bytes) -> list[tuple[str, Any]]:

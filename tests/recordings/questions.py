@@ -39,8 +39,8 @@ def chat_of(recorded: Recorded) -> dict[str, Any]:
 
 def _write(said: Conversation) -> dict[str, Any]:
     out: dict[str, Any] = {"model": said.model, "messages": [one for message in said.messages for one in _message(message)]}
-    if said.tools:
-        out["tools"] = [tools.write_tool(tool, True) for tool in said.tools]
+    if said.tools or said.hosted:
+        out["tools"] = [*(tools.write_tool(tool, True) for tool in said.tools), *(tool.raw for tool in said.hosted)]
     if said.tool_choice is not None:
         out["tool_choice"] = tools.write_choice(said.tool_choice)
     if said.parallel_tools is not None:
@@ -55,7 +55,9 @@ def _write(said: Conversation) -> dict[str, Any]:
         out["max_completion_tokens"] = said.max_tokens
     if said.thinking is not None:
         thinking = said.thinking
-        told = {"effort": thinking.effort, "max_tokens": thinking.budget}
+        if thinking.effort == "auto":
+            out["thinking"] = {"type": "adaptive"}
+        told = {"effort": None if thinking.effort == "auto" else thinking.effort, "max_tokens": thinking.budget}
         out["reasoning"] = {name: value for name, value in told.items() if value is not None}
         if thinking.shown is not None:
             out["reasoning"]["exclude"] = not thinking.shown
@@ -121,6 +123,14 @@ def _bedrock(asked: dict[str, Any]) -> dict[str, Any]:
     out |= {name: limits[theirs] for theirs, name in names.items() if theirs in limits}
     more = asked.get("additionalModelRequestFields", {})
     out |= {name: more[name] for name in ("thinking", "top_k") if name in more}
+    if k := more.get("inferenceConfig", {}).get("topK"):
+        out["top_k"] = k
+    if effort := more.get("output_config", {}).get("effort") or more.get("reasoning_config") or more.get("reasoning_effort"):
+        out["reasoning_effort"] = effort
+    if wanted := asked.get("outputConfig", {}).get("textFormat", {}).get("structure", {}).get("jsonSchema"):
+        schema = {"name": wanted["name"], "schema": json.loads(wanted["schema"])}
+        out["response_format"] = {"type": "json_schema", "json_schema": schema}
+    out |= {name: asked[name] for name in ("guardrailConfig", "performanceConfig", "requestMetadata", "serviceTier") if name in asked}
     config = asked.get("toolConfig")
     if config:
         out["tools"] = []
@@ -147,6 +157,10 @@ def _bedrock_parts(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif "image" in block:
             image = block["image"]
             out.append({"type": "image_url", "image_url": {"url": f"data:image/{image['format']};base64,{image['source']['bytes']}"}})
+        elif "video" in block:
+            video = block["video"]
+            source = video["source"].get("s3Location", {}).get("uri") or f"data:video/{video['format']};base64,{video['source']['bytes']}"
+            out.append({"type": "video_url", "video_url": {"url": source}})
         elif "document" in block:
             document = block["document"]
             kind = {"txt": "text/plain", "pdf": "application/pdf", "md": "text/markdown"}.get(document["format"], "application/pdf")

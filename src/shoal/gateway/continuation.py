@@ -38,7 +38,8 @@ def is_possible(call: "Call") -> bool:
     except Fault:
         return False  # the upstream's own words on that are worth more
     sampling = conversation.sampling
-    return not (conversation.tools or conversation.hosted) and conversation.format is None and (sampling.n or 1) == 1 and not sampling.logprobs
+    plain = not (conversation.tools or conversation.hosted) and conversation.format is None
+    return plain and (sampling.n or 1) == 1 and not sampling.logprobs
 
 
 async def go_on(call: "Call", way: Bridge, broken: answer.Relay, fault: Fault) -> None:
