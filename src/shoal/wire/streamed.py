@@ -5,13 +5,15 @@ error, no garbage, no cut. Half an event at the end is a cut. So no way of cutti
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from shoal.core.answer import Delta
+from shoal.core.answer import Began, Delta, Used
 from shoal.core.errors import Fault
+from shoal.core.ports import Settle
+from shoal.core.usage import Usage
 from shoal.wire import sse
 
 Event = TypeVar("Event")
@@ -45,6 +47,8 @@ class _Streamed(ABC, Generic[Event]):
 
     def _break(self, error: Exception) -> None:
         """The stream cannot be read on."""
+        if self.failed is not None:
+            return
         if self.whole:
             self._over = True
         elif isinstance(error, Fault):
@@ -104,12 +108,48 @@ class Reader(_Streamed[Event]):
         return out
 
 
-class Passing(_Streamed[bytes]):
-    """A stream that is passed on, but for what must change (core.ports.Passage). `done`: nothing more is passed."""
+def _is_complete(event: bytes) -> bool:
+    """Whether an event without its blank line, which passes unseen where it is plain, is not half of one."""
+    data = sse.data_of(event)
+    data = event.strip() if data is None else data.strip()
+    if data == b"[DONE]":
+        return True
+    try:
+        msgspec.json.decode(data)
+    except _UNREADABLE:
+        return False
+    return True
 
-    def __init__(self) -> None:
+
+IsSilent = Callable[[bytes], bool]
+
+
+def is_silent_to(reader: Reader[bytes]) -> IsSilent:
+    """Whether an event shows nothing, as a reader finds it that has read all before. What it cannot read may mean something to others."""
+
+    def is_silent(event: bytes) -> bool:
+        told: list[Delta] = []
+        try:
+            reader.take(event, told)
+        except (Fault, *_UNREADABLE):
+            return False
+        return not reader.whole and all(isinstance(delta, Began | Used) for delta in told)
+
+    return is_silent
+
+
+class Passing(_Streamed[bytes]):
+    """A stream that is passed on, but for what must change (core.ports.Passage). `done`: nothing more is passed.
+
+    Events at the beginning that show nothing of the answer, by `is_silent`, are held back: until then somebody else may be asked.
+    """
+
+    def __init__(self, settle: Settle, is_silent: IsSilent | None = None) -> None:
         self._events = sse.Splitter()
         super().__init__(self._events)
+        self._settle = settle
+        self._is_silent = is_silent
+        self._held: list[bytes] = []
         self.done = False
 
     def is_plain(self, data: bytes) -> bool:
@@ -122,23 +162,41 @@ class Passing(_Streamed[bytes]):
 
     @abstractmethod
     def end(self) -> bytes:
-        """What ends a whole answer, if `done` is not set yet; sets it. Errors: Fault."""
+        """What ends a whole answer; sets `done`. Errors: Fault."""
+
+    def settle(self, usage: Usage | None) -> tuple[str | None, bytes]:
+        """The cost and the receipt. Errors: Fault, which breaks even what is whole: an answer that cannot be accounted for is not given."""
+        try:
+            return self._settle(usage)
+        except Fault as fault:
+            self.failed = fault
+            raise
 
     def feed(self, data: bytes) -> bytes:
         """Bytes to pass on now, whole events only. A fault is `failed`; nothing comes after it."""
         if self.done or self._over or self.failed is not None:
             return b""
-        if self._events.whole(data) and self.is_plain(data):
+        if self._is_silent is None and self._events.whole(data) and self.is_plain(data):
             return data
         out: list[bytes] = []
         try:
             for event in self._events.split(data):
-                out.append(self.take(event))
+                passed = self.take(event)
+                out.append(passed if self._is_silent is None else self._hold(event, passed, self._is_silent))
                 if self.done:
                     break
         except (Fault, sse.Unusable, *_UNREADABLE) as error:
             self._break(error)
         return out[0] if len(out) == 1 else b"".join(out)
+
+    def _hold(self, event: bytes, passed: bytes, is_silent: IsSilent) -> bytes:
+        """What is passed on of an event before which nothing was shown: nothing, or all so far."""
+        self._held.append(passed)
+        return b"" if not self.done and is_silent(event) else self._release()
+
+    def _release(self) -> bytes:
+        held, self._held, self._is_silent = self._held, [], None
+        return b"".join(held)
 
     def close(self) -> bytes:
         """What ends the stream, now that the body has ended. Errors: Fault upstream_cut when the answer was not complete."""
@@ -150,8 +208,8 @@ class Passing(_Streamed[bytes]):
         last = None if self._over else self._events.last()
         if last is not None:
             try:
-                out = self.take(last)
+                out = self.take(last) if _is_complete(last) else b""
             except (Fault, *_UNREADABLE) as error:
                 self._break(error)
         self._check_end()
-        return out if self.done else out + self.end()
+        return self._release() + out + (b"" if self.done else self.end())

@@ -15,7 +15,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Settle
 from shoal.core.usage import Usage
-from shoal.wire import sse
+from shoal.wire import streamed
 from shoal.wire.anthropic import betas, errors, requests, streams, usage
 
 _NULL = msgspec.Raw(b"null")
@@ -94,75 +94,55 @@ def _insert(body: bytes, raw: bytes, cost: str | None, receipt: bytes) -> bytes:
     return body[:end] + tail
 
 
-class Stream:
-    """A stream on its way through. `usage` tells what has been counted; `failed` is set by an error event, after which nothing may come."""
+class Stream(streamed.Passing):
+    """A stream on its way through."""
 
-    def __init__(self, settle: Settle) -> None:
-        self._settle = settle
+    def __init__(self, settle: Settle, is_silent: streamed.IsSilent | None = None) -> None:
+        super().__init__(settle, is_silent)
         self._settled = False
-        self._splitter = sse.Splitter()
         self._counts = usage.Counts()
-        self.usage: Usage | None = None
-        self.done = False
-        self.failed: Fault | None = None
+        self._usage: Usage | None = None
 
-    def feed(self, data: bytes) -> bytes:
-        """Bytes to forward now, whole events only. Errors: Fault for an event without end, or one that cannot be read."""
-        if self.done or self.failed is not None:
-            return b""
-        if self._splitter.whole(data) and not _NOTABLE.search(data):
-            return data
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        return b"".join([self._pass(event) for event in events])
+    @property
+    def whole(self) -> bool:
+        """Whether the upstream has said why it stopped."""
+        return self._settled
 
-    def _pass(self, event: bytes) -> bytes:
-        if self.done or self.failed is not None:
-            return b""
+    def is_plain(self, data: bytes) -> bool:
+        """Whether there is nothing here but words."""
+        return _NOTABLE.search(data) is None
+
+    def take(self, event: bytes) -> bytes:
+        """What is passed on of an event."""
         data = streams.payload(event) if _NOTABLE.search(event) else None
         if data is None:
             return event
-        try:
-            seen = streams.decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
+        seen = streams.decoder.decode(data)
         if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
-            self.failed = errors.read_within(data)
-            return b""
+            raise errors.read_within(data)
         self._count(seen.message.usage if seen.message is not None else seen.usage)
         if seen.type == "message_delta" and seen.delta is not None and seen.delta.stop_reason is not None and not self._settled:
             self._settled = True
-            return _insert(event, bytes(seen.usage), *self._settle(self.usage))
+            return _insert(event, bytes(seen.usage), *self.settle(self._usage))
         if seen.type != "message_stop":
             return event
+        comment = self._comment()
         self.done = True
-        return self._comment() + event
+        return comment + event
 
     def _count(self, raw: msgspec.Raw) -> None:
         if bytes(raw) != b"null":
             self._counts = self._counts.merged(usage.read(raw))
-            self.usage = self._counts.usage()
+            self._usage = self._counts.usage()
 
     def _comment(self) -> bytes:
         """The receipt, where no event was there to carry it."""
         if self._settled:
             return b""
         self._settled = True
-        return b": shoal %b\n\n" % self._settle(self.usage)[1]
+        return b": shoal %b\n\n" % self.settle(self._usage)[1]
 
-    def close(self) -> bytes:
-        """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the answer was not complete."""
-        rest = self._splitter.rest
-        out = b""
-        if rest.strip():  # an upstream may leave out the last blank line
-            out = self._pass(rest.rstrip(b"\r\n") + b"\n\n")
-        if self.failed is not None:
-            raise self.failed
-        if self.done:
-            return out
-        if not self._settled:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
+    def end(self) -> bytes:
+        """The last event, which the upstream has left out."""
         self.done = True
-        return out + b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+        return b'event: message_stop\ndata: {"type":"message_stop"}\n\n'

@@ -14,6 +14,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle, UpstreamDialect
 from shoal.core.ports import Forward as ForwardPort
+from shoal.wire import streamed
 from shoal.wire.gemini import answers, errors, forward, requests, streams
 from shoal.wire.gemini.embeddings import Embeddings
 
@@ -77,7 +78,7 @@ class Forward:
         return forward.complete(body, settle)
 
     def stream(self, request: Any, settle: Settle) -> Passage:
-        return forward.Stream(settle, array=self._array)
+        return forward.Stream(settle, array=self._array, is_silent=streamed.is_silent_to(streams.Reader()))
 
 
 UPSTREAM: UpstreamDialect = Upstream()

@@ -15,7 +15,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Settle
 from shoal.core.usage import Usage
-from shoal.wire import sse
+from shoal.wire import streamed
 from shoal.wire.gemini import requests, usage
 from shoal.wire.gemini.answers import decode
 from shoal.wire.gemini.shapes import Response
@@ -81,46 +81,33 @@ def _insert(body: bytes, cost: str | None, receipt: bytes) -> bytes:
     return b'%b%b"cost":%b%b' % (body[:brace].rstrip(), comma, (cost or "null").encode(), out[brace:])
 
 
-class Stream:
+class Stream(streamed.Passing):
     """A stream on its way through. `array`: the caller gets the events' data as one JSON array, as Google sends without `alt=sse`."""
 
-    def __init__(self, settle: Settle, *, array: bool = False) -> None:
-        self._settle = settle
+    def __init__(self, settle: Settle, *, array: bool = False, is_silent: streamed.IsSilent | None = None) -> None:
+        super().__init__(settle, is_silent)
         self._array = array
-        self._splitter = sse.Splitter()
-        self._held: bytes | None = None
+        self._last: bytes | None = None
         self._opened = False
-        self.usage: Usage | None = None
-        self.done = False
-        self.failed: Fault | None = None
+        self._usage: Usage | None = None
 
-    def feed(self, data: bytes) -> bytes:
-        """Bytes to forward now. Errors: Fault for an event without end, or one that cannot be read."""
-        if self.done or self.failed is not None:
-            return b""
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        return b"".join(self._pass(event) for event in events)
+    @property
+    def whole(self) -> bool:
+        """Whether the upstream has said why it stopped."""
+        return self._last is not None
 
-    def _pass(self, event: bytes) -> bytes:
+    def take(self, event: bytes) -> bytes:
+        """What is passed on of an event, or of the one before it."""
         data = payload(event)
-        if self.failed is not None or not data:
-            return b"" if self._array or self.failed is not None else event
-        if self._held is None and not _notable(data):
+        if not data:
+            return b"" if self._array else event
+        if self._last is None and not _notable(data):
             return self._send(event)
-        try:
-            seen = decode(data)
-        except Fault as fault:
-            if fault.kind == "upstream_garbled":
-                raise
-            self.failed = fault
-            return b""
-        self.usage = _usage_of(seen) or self.usage
-        if self._held is None and not _finished(seen):
+        seen = decode(data)
+        self._usage = _usage_of(seen) or self._usage
+        if self._last is None and not _finished(seen):
             return self._send(event)
-        before, self._held = self._held, event
+        before, self._last = self._last, event
         return b"" if before is None else self._send(before)
 
     def _send(self, event: bytes) -> bytes:
@@ -129,20 +116,13 @@ class Stream:
         lead, self._opened = b",\r\n" if self._opened else b"[", True
         return lead + payload(event)
 
-    def close(self) -> bytes:
-        """The last event, with the insertions. Errors: Fault upstream_cut when the answer was not complete."""
-        if self.done:
-            return b""
-        rest = self._splitter.rest
-        out = b"" if not rest.strip() else self._pass(rest.rstrip(b"\r\n") + b"\r\n\r\n")
-        if self.failed is not None:
-            raise self.failed
-        if self._held is None:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
+    def end(self) -> bytes:
+        """The last event, with the insertions."""
+        assert self._last is not None
         self.done = True
-        data = payload(self._held)
-        last = b"data: %b\r\n\r\n" % data.replace(b"\n", b" ") if b"\n" in data else self._held
-        return out + self._send(_insert(last, *self._settle(self.usage))) + (b"]" if self._array else b"")
+        data = payload(self._last)
+        last = b"data: %b\r\n\r\n" % data.replace(b"\n", b" ") if b"\n" in data else self._last
+        return self._send(_insert(last, *self.settle(self._usage))) + (b"]" if self._array else b"")
 
 
 def _notable(data: bytes) -> bool:

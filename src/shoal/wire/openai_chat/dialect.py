@@ -11,6 +11,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import AnswerReader, AnswerWriter, CallerDialect, Passage, Settle, UpstreamDialect
 from shoal.core.ports import Forward as ForwardPort
+from shoal.wire import streamed
 from shoal.wire.openai_chat import answers, errors, forward, requests, streams
 
 _PATHS: Mapping[type[Any], str] = {ChatFields: "/chat/completions", CompletionFields: "/completions", EmbeddingFields: "/embeddings"}
@@ -73,7 +74,9 @@ class Forward:
 
     def stream(self, request: Request, settle: Settle) -> Passage:
         """A streamed answer, forwarded event by event."""
-        return forward.Stream(request.wants_usage, settle)
+        n = request.fields.n or 1
+        is_silent = streamed.is_silent_to(streams.Reader(n)) if isinstance(request.fields, ChatFields) else None
+        return forward.Stream(request.wants_usage, settle, n, is_silent)
 
 
 UPSTREAM: UpstreamDialect = Upstream()

@@ -6,15 +6,16 @@ An upstream that tells its usage elsewhere gets a usage chunk made for it.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from shoal.core.chat import Request, members_of, splice
 from shoal.core.errors import Fault
+from shoal.core.ports import Settle
 from shoal.core.usage import Usage
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.openai_chat import chunks, errors, usage
 
 # msgspec takes no Raw in a union: what is absent reads as null
@@ -27,6 +28,7 @@ class _Answer(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    index: int | None = None
     finish_reason: str | None = None
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
@@ -55,9 +57,6 @@ _HEAD = ("id", "object", "created", "model", "system_fingerprint", "service_tier
 
 OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
 """Members of a request that tell the gateway what to do, and would puzzle an upstream."""
-
-# what a caller learns at the end: the cost as a JSON number (or None) and the receipt as a JSON object
-Settle = Callable[[Usage | None], tuple[str | None, bytes]]
 
 
 def encode(request: Request, upstream_model: str) -> bytes:
@@ -134,87 +133,58 @@ def _usage_of(body: bytes) -> bytes:
     return bytes(_answer.decode(sse.data_of(body) or body).usage)  # no line of a JSON object begins with `data:`
 
 
-class Stream:
-    """A stream on its way through: `feed` gives the bytes to forward, whole events only; `close` gives what ends it.
+class Stream(streamed.Passing):
+    """A stream on its way through. `n` choices were asked for; whoever gives fewer says [DONE]."""
 
-    `usage` and `finished` tell what has been seen; `failed` is set once an error event of the upstream has passed, after which nothing may.
-    """
-
-    __slots__ = ("_elsewhere", "_settle", "_settled", "_splitter", "_wants_usage", "done", "events", "failed", "finished", "usage")
-
-    def __init__(self, wants_usage: bool, settle: Settle) -> None:
-        self._splitter = sse.Splitter()
+    def __init__(self, wants_usage: bool, settle: Settle, n: int = 1, is_silent: streamed.IsSilent | None = None) -> None:
+        super().__init__(settle, is_silent)
         self._wants_usage = wants_usage
-        self._settle = settle
         self._settled = False
         self._elsewhere = b""  # the last chunk that told usage where OpenAI does not
-        self.usage: Usage | None = None
-        self.events = 0
-        self.finished = False
-        self.done = False
-        self.failed: Fault | None = None
+        self._usage: Usage | None = None
+        self._n = n
+        self._finished: set[int] = set()
 
-    def feed(self, data: bytes) -> bytes:
-        """Bytes to forward now. Errors: Fault for an event without end, or one that is not JSON."""
-        if self.done or self.failed is not None:
-            return b""
-        if self._splitter.whole(data) and not _notable(data):
-            self.events += 1
-            return data
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        out = [self._pass(event) for event in events]
-        return out[0] if len(out) == 1 else b"".join(out)
+    @property
+    def whole(self) -> bool:
+        """Whether all choices have said why they stopped, or the upstream has said [DONE]."""
+        return self.done or len(self._finished) >= self._n
 
-    def _pass(self, event: bytes) -> bytes:
-        if self.done or self.failed is not None:
-            return b""
-        if not _notable(event):
-            self.events += 1
-            return event
-        return self._look(event)
+    def is_plain(self, data: bytes) -> bool:
+        """Whether there is nothing here but words."""
+        return not _notable(data)
 
-    def _look(self, event: bytes) -> bytes:
-        data = sse.data_of(event)
+    def take(self, event: bytes) -> bytes:
+        """What is passed on of an event."""
+        data = sse.data_of(event) if _notable(event) else None
         if data is None:
             return event
-        self.events += 1
         if data.strip() == b"[DONE]":
             last = self._last_words()
             self.done = True
             return last + event
-        try:
-            chunk = _chunk.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise Fault("upstream_garbled", "The upstream's stream holds an event that is not a JSON object.") from None
+        chunk = _chunk.decode(data)
         if bytes(chunk.error) != b"null":
-            self.failed = errors.read_within(data)
-            return b""
-        try:
-            for choice in chunk.choices:
-                chunks.check(choice.finish_reason, choice.error)
-        except Fault as fault:
-            self.failed = fault
-            return b""
-        self.finished = self.finished or any(choice.finish_reason for choice in chunk.choices)
+            raise errors.read_within(data)
+        for choice in chunk.choices:
+            chunks.check(choice.finish_reason, choice.error)
+        self._finished.update(choice.index or 0 for choice in chunk.choices if choice.finish_reason)
         raw = bytes(chunk.usage)
         if raw != b"null":
             return self._pass_usage(event, raw, chunk)
         places = [*([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in chunk.choices)]
         if (used := usage.read_first(places)) is not None:
-            self.usage, self._elsewhere = used, data
+            self._usage, self._elsewhere = used, data
         return event
 
     def _pass_usage(self, event: bytes, raw: bytes, chunk: _Chunk) -> bytes:
-        self.usage = usage.read(raw) or self.usage
+        self._usage = usage.read(raw) or self._usage
         if not self._wants_usage:
             return event if chunk.choices else b""
-        if not (self.finished or not chunk.choices) or self._settled:
+        if not (self.whole or not chunk.choices) or self._settled:
             return event
         self._settled = True
-        cost, receipt = self._settle(self.usage)
+        cost, receipt = self.settle(self._usage)
         return _insert(event, raw, cost, receipt)
 
     def _last_words(self) -> bytes:
@@ -222,8 +192,8 @@ class Stream:
         if self._settled:
             return b""
         self._settled = True
-        cost, receipt = self._settle(self.usage)
-        used = usage.write(self.usage) if self.usage is not None and self._elsewhere and self._wants_usage else None
+        cost, receipt = self.settle(self._usage)
+        used = usage.write(self._usage) if self._usage is not None and self._elsewhere and self._wants_usage else None
         if used is None:
             return b": shoal %b\n\n" % receipt
         said = members_of(self._elsewhere)
@@ -231,29 +201,11 @@ class Stream:
         chunk |= {"choices": [], "usage": msgspec.Raw(usage.add_cost(msgspec.json.encode(used), cost)), "shoal": msgspec.Raw(receipt)}
         return b"data: %b\n\n" % msgspec.json.encode(chunk)
 
-    def close(self) -> bytes:
-        """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the answer was not complete."""
-        if self.failed is not None:
-            raise self.failed
-        if self.done:
-            return b""
-        rest = self._splitter.rest
-        out = b""
-        if rest.strip():  # an upstream may leave out the last blank line
-            try:
-                out = self._look(rest.rstrip(b"\r\n") + b"\n\n")
-            except Fault:
-                if not self.finished:  # half an event after the answer is whole takes nothing from it
-                    raise
-            if self.failed is not None:
-                raise self.failed
-        if self.done:
-            return out
-        if not self.finished:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
+    def end(self) -> bytes:
+        """The receipt, where nothing has told it yet, and [DONE]."""
         last = self._last_words()
         self.done = True
-        return out + last + b"data: [DONE]\n\n"
+        return last + b"data: [DONE]\n\n"
 
 
 _SOME_USAGE = re.compile(rb'"usage"\s*:(?!\s*null)')

@@ -16,7 +16,7 @@ from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Settle
-from shoal.wire import sse
+from shoal.wire import sse, streamed
 from shoal.wire.openai_chat.usage import add_cost
 from shoal.wire.openai_responses import errors, reasoning, usage
 from shoal.wire.openai_responses.checked import ABSENT
@@ -37,6 +37,16 @@ class _Event(msgspec.Struct):
     response: msgspec.Raw = ABSENT
 
 
+class _Item(msgspec.Struct, frozen=True):
+    type: str | None = None
+
+
+class _Opening(msgspec.Struct):
+    type: str | None = None
+    item: _Item = _Item()
+
+
+_opening = msgspec.json.Decoder(_Opening)
 _response = msgspec.json.Decoder(_Response)
 _event = msgspec.json.Decoder(_Event)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
@@ -114,7 +124,8 @@ def insert(body: bytes, kept: Mapping[str, msgspec.Raw], cost: str | None, recei
 _NOTABLE = (b'"error"', b"response.completed", b"response.incomplete", b"response.failed", b"response.cancelled")
 """What an event that must be looked at holds; searching is cheap, and most events hold none of it."""
 
-_PREFACE = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
+_ANNOUNCES = re.compile(rb'"type"\s*:\s*"response\.(?:created|queued|in_progress)"')
+_OPENS = ("response.content_part.added", "response.reasoning_summary_part.added")
 _LAST = ("response.completed", "response.incomplete")
 _BROKEN = ("response.failed", "response.cancelled")
 
@@ -123,88 +134,64 @@ def _is_notable(data: bytes) -> bool:
     return any(mark in data for mark in _NOTABLE)
 
 
-class Stream:
-    """A stream on its way through. What only announces the response is held back until something of it comes: until then it may be
-    asked for elsewhere. `failed` is set once the upstream tells of an error, after which nothing passes; `response` is the last one seen,
-    as the caller got it.
-    """
+def _is_silent(event: bytes) -> bool:
+    """Whether an event only announces the response, or opens what is still empty; what is not known may mean something to the caller."""
+    data = sse.data_of(event)
+    if data is None or _ANNOUNCES.search(data):
+        return True
+    try:
+        seen = _opening.decode(data)
+    except _UNREADABLE:
+        return False
+    return seen.type in _OPENS or (seen.type == "response.output_item.added" and seen.item.type in ("message", "reasoning"))
+
+
+class Stream(streamed.Passing):
+    """A stream on its way through. `response` is the last one seen, as the caller got it."""
 
     def __init__(self, request: Envelope, settle: Settle) -> None:
-        self._splitter = sse.Splitter()
+        super().__init__(settle, _is_silent)
         self._kept = kept_of(request)
-        self._settle = settle
-        self._held: list[bytes] | None = []
-        self.done = False
-        self.failed: Fault | None = None
         self.response = b""
 
-    def feed(self, data: bytes) -> bytes:
-        """Bytes to forward now, whole events only. Errors: Fault for an event without end, or one that is not JSON."""
-        begun = self._held is None and not self.done and self.failed is None
-        if begun and self._splitter.whole(data) and not _is_notable(data):
-            return data  # most of a stream is words, and comes in whole events
-        try:
-            events = self._splitter.split(data)
-        except sse.Overlong as error:
-            raise Fault("upstream_garbled", f"The upstream's stream is not usable: {error}.") from None
-        return b"".join([self._pass(event) for event in events])
+    @property
+    def whole(self) -> bool:
+        """Whether the response has come whole, in its last event."""
+        return self.done
 
-    def _pass(self, event: bytes) -> bytes:
-        if self.done or self.failed is not None:
-            return b""
-        if self._held is not None and (_PREFACE.search(event) or sse.data_of(event) is None):
-            self._held.append(self._announce(event))
-            return b""
-        out = self._look(event) if _is_notable(event) else event
-        if self._held and out:
-            out = b"".join((*self._held, out))
-        self._held = self._held if self.failed is not None else None
-        return out
+    def is_plain(self, data: bytes) -> bool:
+        """Whether there is nothing here but words."""
+        return not _is_notable(data)
 
-    def _announce(self, event: bytes) -> bytes:
+    def take(self, event: bytes) -> bytes:
+        """What is passed on of an event."""
+        announces = _ANNOUNCES.search(event) is not None
+        data = sse.data_of(event) if announces or _is_notable(event) else None
+        if data is None:
+            return event
+        seen = _event.decode(data)
+        if announces:
+            return self._announce(event, data, bytes(seen.response))
+        if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
+            raise errors.read_within(data)
+        if seen.type in _BROKEN:
+            raise errors.read_within(bytes(_response.decode(seen.response).error))
+        return self._last(event, data, bytes(seen.response)) if seen.type in _LAST else event
+
+    def _announce(self, event: bytes, data: bytes, response: bytes) -> bytes:
         """An event that announces the response, with what is kept."""
-        data = sse.data_of(event)
-        if data is None:
+        if response == b"null":
             return event
-        try:
-            response = bytes(_event.decode(data).response)
-            if response == b"null":
-                return event
-            return _replace(event, data, response, msgspec.json.encode(_members_with(self._kept, response)))
-        except _UNREADABLE:
-            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
+        return _replace(event, data, response, msgspec.json.encode(_members_with(self._kept, response)))
 
-    def _look(self, event: bytes) -> bytes:
-        data = sse.data_of(event)
-        if data is None:
-            return event
-        try:
-            seen = _event.decode(data)
-            if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
-                self.failed = errors.read_within(data)
-            elif seen.type in _BROKEN:
-                self.failed = errors.read_within(bytes(_response.decode(seen.response).error))
-            elif seen.type in _LAST:
-                return self._end(event, data, seen.response)
-        except _UNREADABLE:
-            raise Fault("upstream_garbled", "The upstream's stream holds an event that cannot be read.") from None
-        return b"" if self.failed is not None else event
-
-    def _end(self, event: bytes, data: bytes, raw: msgspec.Raw) -> bytes:
-        response = bytes(raw)
-        self.response = insert(response, self._kept, *self._settle(usage.read(_response.decode(response).usage)))
+    def _last(self, event: bytes, data: bytes, response: bytes) -> bytes:
+        self.response = insert(response, self._kept, *self.settle(usage.read(_response.decode(response).usage)))
         self.done = True
         return _replace(event, data, response, self.response)
 
-    def close(self) -> bytes:
-        """What ends a stream that the upstream has ended. Errors: Fault upstream_cut when the response was not complete."""
-        rest = self._splitter.rest
-        out = self._pass(rest.rstrip(b"\r\n") + b"\n\n") if rest.strip() else b""
-        if self.failed is not None:
-            raise self.failed
-        if not self.done:
-            raise Fault("upstream_cut", "The upstream ended the stream before its answer was complete.")
-        return out
+    def end(self) -> bytes:
+        """Nothing: the last event is the upstream's."""
+        return b""
 
 
 def _replace(event: bytes, data: bytes, old: bytes, new: bytes) -> bytes:
