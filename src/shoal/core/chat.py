@@ -39,6 +39,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     store: bool | None = None
     metadata: dict[str, Any] | None = None
     user: str | None = None
+    safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
     @property
@@ -84,6 +85,7 @@ class CompletionFields(Envelope, frozen=True, kw_only=True):
     temperature: float | None = None
     top_p: float | None = None
     n: _Positive | None = None
+    best_of: _Positive | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
     seed: int | None = None
     metadata: dict[str, str] | None = None
@@ -157,6 +159,15 @@ class Request(msgspec.Struct, frozen=True):
         """What stays with one deployment, where the caller named something."""
         fields = self.fields
         return fields.session_id or fields.prompt_cache_key or fields.user  # type: ignore[no-any-return]
+
+    @property
+    def user(self) -> str:
+        """The caller's own name for whom it asks: `user`, `safety_identifier`, or Anthropic's `metadata.user_id`; may be empty."""
+        fields = self.fields
+        named = fields.user or fields.safety_identifier
+        if named is None and isinstance(fields, MessagesFields) and fields.metadata:
+            named = fields.metadata.get("user_id")
+        return named if isinstance(named, str) else ""
 
     @property
     def metadata(self) -> Mapping[str, str] | None:

@@ -36,6 +36,7 @@ KINDS: dict[str, Row] = {
     "bad_http": Row(400, _BAD, "bad_http"),
     "invalid_api_key": Row(401, _BAD, "invalid_api_key"),
     "insufficient_quota": Row(402, "insufficient_quota", "insufficient_quota"),
+    "forbidden": Row(403, _BAD, "permission_denied"),
     "model_not_found": Row(404, _BAD, "model_not_found"),
     "unknown_url": Row(404, _BAD, "unknown_url"),
     "not_found": Row(404, _BAD, "not_found"),

@@ -1,6 +1,6 @@
 """Who asks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -19,12 +19,25 @@ class Markup(msgspec.Struct, frozen=True):
     ppm: int = 0
     special: Mapping[str, int] = {}
 
+    def of(self, names: Iterable[str]) -> int:
+        """Millionths for what goes by these names; the first that is special counts."""
+        for name in names:
+            if name in self.special:
+                return self.special[name]
+        return self.ppm
+
+
+def charged_nano(cost_nano: int, ppm: int) -> int:
+    """What is charged for what costs so much, in nano-USD, rounded up once."""
+    return cost_nano if not ppm else -(-cost_nano * (1_000_000 + ppm) // 1_000_000)
+
 
 class Principal(msgspec.Struct, frozen=True):
     """The holder of a key: `key_id` is what the ledger knows, `name` what the operator calls it.
 
-    `counted`: its money must be held before it is spent (it is prepaid, or has a budget). `limited`: counted, or limited in its rates.
-    Both are told apart once, in `principal_of`, and not for every request.
+    What is looked at on every request is told apart once, in `principal_of`. `counted`: its money must be held before it is spent (it is
+    prepaid, or has a budget). `limited`: counted, or limited in its rates. `metered`: counted, or charged otherwise than at cost.
+    `scoped`: not for all endpoints, routes and models.
     """
 
     key_id: str
@@ -32,13 +45,13 @@ class Principal(msgspec.Struct, frozen=True):
     org_id: str = OPERATOR
     project_id: str = ""
     prepaid: bool = False
-    markup: Markup = Markup()
+    markup: Markup | None = None
     terms: Terms = Terms()
     expires_at_ms: int | None = None
     counted: bool = False
     limited: bool = False
+    metered: bool = False
     scoped: bool = False
-    """Whether its models, endpoints or routes are limited."""
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -65,6 +78,7 @@ def principal_of(record: KeyRecord) -> Principal:
     """The holder of this key."""
     terms = record.terms
     counted = record.prepaid or bool(terms.budgets)
+    markup = record.markup if record.markup.ppm or record.markup.special else None
     scoped = terms.models is not None or terms.endpoints is not None or terms.routes is not None
     return Principal(
         record.id,
@@ -72,10 +86,11 @@ def principal_of(record: KeyRecord) -> Principal:
         record.org_id,
         record.project_id,
         record.prepaid,
-        record.markup,
+        markup,
         terms,
         record.expires_at_ms,
         counted,
         counted or terms.limits_rate,
+        counted or markup is not None,
         scoped,
     )

@@ -5,6 +5,7 @@ The settled entry is in the ledger before the last byte leaves. A caller who rea
 
 import time
 
+from shoal.core.answer import split
 from shoal.core.attempt import Attempt
 from shoal.core.errors import Fault
 from shoal.core.ports import Passage
@@ -16,7 +17,8 @@ from shoal.net.upstream import Response
 
 JSON = b"content-type: application/json\r\n"
 STREAMED = (b"text/event-stream", b"application/vnd.amazon.eventstream")
-_LOST = ("upstream_cut", "upstream_timeout")
+_LOST = ("upstream_cut", "upstream_timeout", "upstream_garbled")
+"""How a connection may end after all has been said."""
 _KEPT_BYTES = 4 * 1024 * 1024
 
 
@@ -33,6 +35,8 @@ async def give(call: Call, attempt: Attempt, bridge: Bridge, bodies: tuple[bytes
     """Give the caller a whole answer. Errors: Fault, and nothing has reached the caller then."""
     call.claim(attempt)
     call.first_byte_at = time.perf_counter()
+    if call.hold is not None:
+        call.heard = lambda: [] if call.endpoint.kind != "chat" else list(split(bridge.read(bodies[0])))
     settlement = Settlement(call)
     out = bridge.complete(bodies, settlement)
     if call.keeping is not None:
@@ -48,7 +52,7 @@ def stream_lines(call: Call) -> bytes:
 class Relay:
     """A stream from the upstream to the caller, driven by the upstream's bytes: no task wakes for a chunk.
 
-    `kept` are the upstream's bytes of which the caller has had what they say, where somebody may have to go on from them (`keeps`).
+    `kept` are the upstream's bytes of which the caller has had what they say, where they may be needed once more (`keeps`).
     """
 
     def __init__(self, call: Call, attempt: Attempt, passage: Passage, response: Response, keeps: bool = False) -> None:

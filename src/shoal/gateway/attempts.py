@@ -57,7 +57,7 @@ async def make_try(call: Call, wish: Try) -> None:
         await asyncio.sleep(wish.delay_s)
         call.waited_s += wish.delay_s
     deployment, health = wish.deployment, call.world.health
-    this = Attempt(deployment, time.perf_counter())
+    this = Attempt(deployment, time.perf_counter(), why=wish.why)
     call.attempts.append(this)
     if call.contest is None:
         call.attempt = this
@@ -117,11 +117,14 @@ async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Respon
 async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> Fault | None:
     if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
         raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
-    relay = answer.Relay(call, this, way.stream(Settlement(call)), response, keeps=continuation.is_possible(call))
+    resumes = continuation.is_possible(call)
+    relay = answer.Relay(call, this, way.stream(Settlement(call)), response, keeps=resumes or call.hold is not None)
+    if call.hold is not None:
+        call.heard = lambda: bridge.read_stream(way, relay.kept)
     try:
         await relay.run()
     except Fault as fault:
-        if not (relay.keeps and fault.row.try_another and relay.begun) or call.settled:
+        if not (resumes and relay.keeps and fault.row.try_another and relay.begun) or call.settled:
             raise
         response.close()
         await continuation.go_on(call, way, relay, fault)

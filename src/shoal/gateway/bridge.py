@@ -1,5 +1,6 @@
 """From the caller's dialect to the upstream's and back: forwarded where both are the same, translated where they are not."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -177,3 +178,12 @@ class Translation:
         if self._before:
             deltas, self._before = [*self._before, *deltas], []
         return self._writer.feed(self._way.name(deltas))
+
+
+def read_stream(way: Bridge, pieces: Sequence[bytes]) -> list[Delta]:
+    """What an upstream's stream has said so far: all up to what broke it, which may be an event of its own."""
+    reader, said = way.reader(), list[Delta]()
+    with contextlib.suppress(Fault):
+        for piece in pieces:
+            said += reader.feed(piece)
+    return said

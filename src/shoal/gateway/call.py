@@ -3,9 +3,10 @@
 import hashlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from shoal.core.answer import Delta
 from shoal.core.attempt import Attempt
 from shoal.core.chat import Request
 from shoal.core.conversation import Conversation
@@ -19,6 +20,7 @@ from shoal.net.exchange import Exchange
 if TYPE_CHECKING:
     from shoal.gateway.contest import Contest
     from shoal.gateway.held import Held
+    from shoal.gateway.hold import Hold
     from shoal.gateway.keeping import Keeping
     from shoal.gateway.world import World
 
@@ -56,10 +58,14 @@ class Call:
     contest: "Contest | None" = None  # tries that run beside each other
     strict = False  # no parameter may be left out
     free = False  # the answer comes from the cache
+    policy: str | None = None  # by which it was decided whom to ask
+    excluded: tuple[str, ...] = ()  # who was not to be asked, and why
     more_headers = b""  # header lines besides the receipt's
     keeping: "Keeping | None" = None  # what is kept of the answer, besides the bill
     was_read = False  # whether `request` is there: the body was found to be a request
     keeps = True  # False: nothing of this request is kept but the bill
+    hold: "Hold | None" = None  # what is held of its key's allowances, where they are limited
+    heard: "Callable[[], Sequence[Delta]] | None" = None  # what an answer has said so far, where that may have to be reckoned
     _conversation: Conversation | None = None
     _tokens: int | None = None
 

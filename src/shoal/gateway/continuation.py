@@ -5,7 +5,6 @@ choices. No word is repeated or missing: the beginning that is handed on is exac
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,9 +17,10 @@ from shoal.core.conversation import Conversation, Message, Text
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.ports import AnswerWriter
-from shoal.core.usage import Usage, charge
+from shoal.core.usage import charge
 from shoal.gateway import answer
-from shoal.gateway.bridge import Bridge, Translated, Translation
+from shoal.gateway.bridge import Bridge, Translated, Translation, read_stream
+from shoal.gateway.reckoning import reckon
 from shoal.gateway.settle import Settlement
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def is_possible(call: "Call") -> bool:
 
 async def go_on(call: "Call", way: Bridge, broken: answer.Relay, fault: Fault) -> None:
     """Finish the caller's stream by other deployments. Errors: the Fault that broke it, when none can."""
-    said = _read(way, broken.kept)
+    said = read_stream(way, broken.kept)
     _close(call, broken.attempt, fault, said)
     for deployment in _successors(call, broken.attempt.deployment):
         text = _text_of(said)
         if text is None:
             break
-        attempt = Attempt(deployment, time.perf_counter(), continued=True)
+        attempt = Attempt(deployment, time.perf_counter(), continued=True, why="to go on where the one before broke off")
         call.attempts.append(attempt)
         call.attempt = attempt
         try:
@@ -83,6 +83,7 @@ async def _take_up(call: "Call", attempt: Attempt, said: list[Delta], text: str)
     writer = way.writer()
     writer.feed(way.name(said))  # the caller has had it: the writer must only know
     passage = Continued(way, writer, Settlement(call), text[len(beginning) :])
+    call.heard = lambda: passage.heard
     world.health.begin(deployment)
     fault: Fault | None = None
     try:
@@ -137,15 +138,6 @@ class Continued(Translation):
         return msgspec.structs.replace(delta, text=text)
 
 
-def _read(way: Bridge, kept: list[bytes]) -> list[Delta]:
-    """What the caller has had: all up to what broke the stream, which may be an event of its own."""
-    reader, said = way.reader(), list[Delta]()
-    with contextlib.suppress(Fault):
-        for piece in kept:
-            said += reader.feed(piece)
-    return said
-
-
 def _text_of(said: list[Delta]) -> str | None:
     """The text so far, if text and thoughts before it are all there is, and it has not ended."""
     if not all(isinstance(delta, (Began, TextDelta, CitationDelta, Used)) for delta in said):
@@ -177,12 +169,8 @@ def _with_beginning(call: "Call", deployment: Deployment, text: str) -> Conversa
 
 def _close(call: "Call", attempt: Attempt, fault: Fault, said: Sequence[Delta]) -> None:
     """A try that broke off, and what it used: as it said itself, else counted here, since its upstream will charge for it."""
-    deployment, counter, words = attempt.deployment, call.world.counter, _words(said)
-    used = next((delta.usage for delta in reversed(said) if isinstance(delta, Used)), None)
-    if used is None and words:
-        asked = counter.count_conversation(call.conversation(), deployment).tokens
-        used = Usage(asked, counter.count_text(words, deployment.upstream_model, deployment.provider).tokens, source="estimated")
-    if used is not None:
-        attempt.usage, attempt.cost_nano = used, charge(used, deployment.price)
+    if any(isinstance(delta, (Used, TextDelta)) for delta in said):
+        attempt.usage = reckon(call, attempt.deployment, said)
+        attempt.cost_nano = charge(attempt.usage, attempt.deployment.price)
     attempt.error, attempt.status = fault.row.code or fault.kind, fault.upstream_status
     attempt.duration_s = time.perf_counter() - attempt.started_at

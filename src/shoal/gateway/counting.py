@@ -4,7 +4,7 @@ from shoal.core.attempt import Attempt
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.usage import Usage
-from shoal.gateway import answer, receipt
+from shoal.gateway import answer, receipt, scopes
 from shoal.gateway.call import Call
 from shoal.gateway.settle import settle
 from shoal.wire import dialects
@@ -14,7 +14,8 @@ from shoal.wire.gemini import counting as gemini
 
 async def count(call: Call) -> None:
     """Answer with a count. It costs nothing. Errors: Fault."""
-    deployment = call.world.catalogue.resolve(call.request.model)[0]
+    candidates = call.world.catalogue.resolve(call.request.model)
+    deployment = (scopes.within(call, candidates) if call.principal.scoped else candidates)[0]
     tokens = await _ask(call, deployment)
     if tokens is None:
         tokens = call.world.counter.count_conversation(call.conversation(), deployment).tokens

@@ -8,12 +8,12 @@ import msgspec
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.ports import Policy
-from shoal.gateway import abilities
+from shoal.gateway import abilities, scopes
 from shoal.gateway.attempts import Plan
 from shoal.gateway.call import Call
 from shoal.routing.names import Suffix, split_suffix
 from shoal.routing.preferences import MOST_MODELS, choose_policy, narrow, read_preferences
-from shoal.routing.routes import DEFAULT, find_route
+from shoal.routing.routes import DEFAULT, DEFAULT_TITLE, describe, find_route
 from shoal.routing.strategy import Strategy
 
 
@@ -23,9 +23,12 @@ def plan(call: Call) -> Plan:
     world.hedges.earn()
     plain = fields.provider is None and fields.models is None and fields.fallbacks is None
     if plain and find_route(world.routes, call.request.model) is None and ":" not in call.request.model:
-        candidates, policy = world.catalogue.resolve(call.request.model), cast(Policy, DEFAULT)
+        candidates, policy, call.policy = world.catalogue.resolve(call.request.model), cast(Policy, DEFAULT), DEFAULT_TITLE
     else:
         candidates, policy = _choose(call)
+        call.policy = describe(policy)
+    if call.principal.scoped or call.principal.prepaid:
+        candidates = scopes.permit(call, candidates)
     call.candidates = abilities.keep_able(call, candidates)
     return policy.plan(call.candidates, call)
 
@@ -40,7 +43,7 @@ def _choose(call: Call) -> tuple[Sequence[Deployment], Policy]:
     if len(listed) > MOST_MODELS:
         raise Fault("invalid_value", f"'models' lists {len(listed)} models; at most {MOST_MODELS} are tried.", param="models")
     names, default, suffix = _names(call, listed)
-    candidates = narrow(_resolve(call, names), preferences, suffix)
+    candidates, call.excluded = narrow(_resolve(call, names), preferences, suffix)
     return candidates, choose_policy(preferences, suffix, default, several_models=len(listed) > 1)
 
 

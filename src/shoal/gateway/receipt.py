@@ -1,4 +1,4 @@
-"""The receipt: who was asked, who answered, what it cost, how long we took. Whole in bodies, as far as it is known in headers."""
+"""The receipt: who was asked and why, who answered, what it cost, how long we took. Whole in bodies, as far as it is known in headers."""
 
 import time
 
@@ -23,15 +23,20 @@ class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     status: int | None = None
     cost_usd: msgspec.Raw = _NOTHING
     continued: bool = False
+    why: str = ""
 
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """The `shoal` member of every answer. Times are milliseconds; `cost_usd` is null when a price or a count is not known."""
+class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The `shoal` member of every answer. Times are milliseconds; `cost_usd` is null when a price or a count is not known.
+
+    `charged_usd` is what the caller pays, where that is not the cost; `excess_usd` what was not held before, and so is not charged.
+    """
 
     id: str
     requested: str | None
     model: str | None
     provider: str | None
+    policy: str | None
     attempts: list[ReceiptAttempt]
     cost_usd: msgspec.Raw
     usage: Usage
@@ -40,6 +45,9 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     duration_ms: float
     dropped: tuple[str, ...]
     warnings: tuple[str, ...]
+    excluded: tuple[str, ...]
+    charged_usd: msgspec.Raw = _NOTHING
+    excess_usd: msgspec.Raw = _NOTHING
 
 
 _encode = msgspec.json.Encoder().encode
@@ -47,14 +55,23 @@ _NULL = msgspec.Raw(b"null")
 _UNPRICED = ("the price of this model is unknown",)
 
 
-def write(call: Call, usage: Usage, cost: str | None, overhead_us: int, first_us: int | None, duration_us: int) -> bytes:
-    """The receipt as a JSON object."""
+def write(
+    call: Call,
+    usage: Usage,
+    cost: str | None,
+    overhead_us: int,
+    first_us: int | None,
+    duration_us: int,
+    charged_nano: int | None = None,
+    excess_nano: int = 0,
+) -> bytes:
+    """The receipt as a JSON object; what is charged is said where it is not the cost."""
     attempt = call.attempt
     deployment = None if attempt is None else attempt.deployment
     unpriced = cost is None and deployment is not None and deployment.price is None
     if attempt is not None and attempt.error is None and len(call.attempts) == 1:  # as nearly always
         one = attempt.deployment
-        attempts = [ReceiptAttempt(one.provider, one.upstream_model, int(attempt.duration_s * 1e6) / 1000)]
+        attempts = [ReceiptAttempt(one.provider, one.upstream_model, int(attempt.duration_s * 1e6) / 1000, why=attempt.why)]
     else:
         attempts = [_describe(call, one) for one in call.attempts]
     return _encode(
@@ -63,6 +80,7 @@ def write(call: Call, usage: Usage, cost: str | None, overhead_us: int, first_us
             call.request.model if call.was_read else None,
             None if deployment is None else deployment.model,
             None if deployment is None else deployment.provider,
+            call.policy,
             attempts,
             _NULL if cost is None else msgspec.Raw(cost.encode()),
             usage,
@@ -71,6 +89,9 @@ def write(call: Call, usage: Usage, cost: str | None, overhead_us: int, first_us
             duration_us / 1000,
             call.dropped,
             (*call.notes, *_UNPRICED) if unpriced else call.notes,
+            call.excluded,
+            _NOTHING if charged_nano is None else msgspec.Raw(usd_text(charged_nano).encode()),
+            _NOTHING if not excess_nano else msgspec.Raw(usd_text(excess_nano).encode()),
         )
     )
 
@@ -78,9 +99,9 @@ def write(call: Call, usage: Usage, cost: str | None, overhead_us: int, first_us
 def _describe(call: Call, one: Attempt) -> ReceiptAttempt:
     deployment, ms = one.deployment, int(one.duration_s * 1e6) / 1000
     if one.error is None and one is call.attempt and not one.continued:
-        return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms)
+        return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, why=one.why)
     cost = msgspec.Raw(usd_text(one.cost_nano).encode()) if one.cost_nano else _NOTHING
-    return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, one.error, one.status, cost, one.continued)
+    return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, one.error, one.status, cost, one.continued, one.why)
 
 
 def header_lines(call: Call, cost: str | None) -> bytes:
@@ -95,7 +116,7 @@ def header_lines(call: Call, cost: str | None) -> bytes:
         max(0.0, overhead_s * 1000),
         b"" if attempt is None else _name_lines(attempt.deployment),
         b"" if cost is None else b"x-shoal-cost-usd: %b\r\n" % cost.encode(),
-        call.more_headers,
+        call.more_headers if call.hold is None else call.more_headers + call.hold.header_lines(),
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Catalogue, Ledger
+from shoal.gateway.accounts import Accounts
 from shoal.gateway.cache import AnswerCache
 from shoal.gateway.health import HealthBook, HedgeBudget
 from shoal.net.upstream import Response
@@ -42,7 +43,10 @@ class Responses(Protocol):
 
 
 class World(msgspec.Struct, frozen=True):
-    """The parts behind the path. `estimate` gives the tokens of a request's body, roughly; `providers` are the names of all."""
+    """The parts behind the path. `estimate` gives the tokens of a request's body, roughly; `providers` are the names of all.
+
+    `accounts` are the keys whose money or rates are counted; `allows_unpriced`: prepaid credit may be used where a price is not known.
+    """
 
     catalogue: Catalogue
     upstreams: Upstreams
@@ -56,3 +60,5 @@ class World(msgspec.Struct, frozen=True):
     cache: AnswerCache = msgspec.field(default_factory=AnswerCache)
     counter: Counter = msgspec.field(default_factory=Counter)
     responses: Responses | None = None
+    accounts: Accounts | None = None
+    allows_unpriced: bool = False

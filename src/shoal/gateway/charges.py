@@ -1,0 +1,63 @@
+"""What a request is charged: its cost and the markup on it, at most what it held."""
+
+from typing import NamedTuple
+
+from shoal.core.attempt import Attempt
+from shoal.core.identity import charged_nano
+from shoal.core.models import Deployment
+from shoal.core.usage import Usage, charge
+from shoal.gateway.call import Call
+from shoal.gateway.reckoning import reckon
+from shoal.routing.routes import PREFIX, find_route
+
+
+class Charge(NamedTuple):
+    """What was used, what it cost, what the caller pays, and what is the operator's because more was not held. In nano-USD."""
+
+    usage: Usage
+    cost_nano: int | None
+    charged_nano: int | None
+    excess_nano: int = 0
+
+
+def charge_call(call: Call, usage: Usage, cost_nano: int | None, error: str | None) -> Charge:
+    """The charge for a request that is over, whatever became of it.
+
+    Where money is held, what is not known is reckoned: a caller who hung up pays for what was asked and said until then. What cannot be
+    reckoned costs all that was held. A price that is unknown (and allowed to be) charges nothing.
+    """
+    attempt, hold = call.attempt, call.hold
+    held = None if hold is None else hold.nano
+    left = error == "client_gone" and cost_nano == 0 and attempt is not None and attempt.error is None
+    if held is not None and attempt is not None and (cost_nano is None or left):
+        if attempt.deployment.price is None:
+            return Charge(usage, cost_nano, 0)
+        usage = reckon(call, attempt.deployment, () if call.heard is None else call.heard())
+        own = charge(usage, attempt.deployment.price)
+        if own is None:
+            return Charge(usage, None, held)
+        cost_nano = own + others_nano(call, attempt)
+    if cost_nano is None:
+        return Charge(usage, None, None)
+    due = cost_nano if attempt is None else charged_nano(cost_nano, markup_ppm(call, attempt.deployment))
+    if not call.principal.counted:
+        return Charge(usage, cost_nano, due)
+    paid = min(due, held or 0)
+    return Charge(usage, cost_nano, paid, due - paid)
+
+
+def others_nano(call: Call, attempt: Attempt | None) -> int:
+    """What was spent on tries whose answers the caller did not get."""
+    return sum(one.cost_nano or 0 for one in call.attempts if one is not attempt)
+
+
+def markup_ppm(call: Call, deployment: Deployment) -> int:
+    """What is charged above cost, in millionths, for this request at this deployment."""
+    markup = call.principal.markup
+    if markup is None:
+        return 0
+    if not markup.special:
+        return markup.ppm
+    route = find_route(call.world.routes, call.request.model)
+    names = () if route is None else (PREFIX + route.name,)
+    return markup.of((*names, call.request.model, deployment.model, f"{deployment.provider}/{deployment.upstream_model}"))
