@@ -12,7 +12,7 @@ from shoal.core.errors import KINDS, Fault
 from shoal.core.health import Health
 from shoal.routing.course import Course
 from shoal.routing.judgement import Judgement
-from shoal.routing.walk import FIRST_DELAY_S, LEAST_SILENCE_S, LONGEST_DELAY_S, LONGEST_WAIT_S, SILENCE_FACTOR, walk
+from shoal.routing.walk import FIRST_DELAY_S, LEAST_SILENCE_S, LONGEST_DELAY_S, LONGEST_WAIT_S, ONLY, SILENCE_FACTOR, walk
 
 FAULTS = st.builds(
     lambda kind, retry_after_s: Fault(kind, "x", retry_after_s=retry_after_s),
@@ -250,3 +250,31 @@ def test_late_without_anybody_left_waits() -> None:
     wish = next(plan)
     assert wish is not None
     assert plan.send(Late(wish.deployment, 1.0)) is None
+
+
+def test_every_try_says_why() -> None:
+    first, second, third = deployments(3)
+    world = World({first.id: DOWN})
+    tries = play(walk(Course([first, second, third], retries=1), world), failing("upstream_busy", "upstream_error", "upstream_error"))
+    assert [(one.deployment.provider, one.why) for one in tries[:4]] == [
+        ("p1", "first of 3; out of order: p0"),
+        ("p2", "next, after rate_limit_exceeded; out of order: p0"),
+        ("p2", "again, after upstream_error"),
+        ("p1", "again, after upstream_error"),
+    ]
+    assert play(walk(Course([first]), world), failing("invalid_request"))[0].why == ONLY
+    all_down = World({first.id: DOWN, second.id: DOWN})
+    assert play(walk(Course([first, second]), all_down), lambda _: Answered())[0].why == "first of 2; though out of order, like all others"
+
+
+def test_what_a_policy_decided_by_is_told() -> None:
+    course = Course(deployments(2), why="rules[0] holds")
+    assert play(walk(course, World()), lambda _: Answered())[0].why == "first of 2; rules[0] holds"
+    assert course.because("the session's own order").why == "the session's own order; rules[0] holds"
+
+
+def test_a_try_beside_another_says_so() -> None:
+    plan = walk(Course(deployments(2), hedges=1, hedge_after_s=0.1), World())
+    beside = plan.send(late(next(plan)))
+    assert beside is not None
+    assert beside.why == "beside one that is late"

@@ -14,6 +14,7 @@ class Try(msgspec.Struct, frozen=True):
     `late_after_s`: send the policy Late when nothing of the answer has come by then; the try goes on beside whatever is yielded next.
     `first_byte_s`: give up, with upstream_timeout, when the answer has not begun by then.
     `silence_s`: give up likewise when several such requests have heard nothing for so long, nor anybody else anything from that upstream.
+    `why`: in words, for the receipt.
     `hold`: keep a whole answer back and send it to the policy as Answered, which judges it: it ends (the caller gets it) or goes on.
     """
 
@@ -23,6 +24,7 @@ class Try(msgspec.Struct, frozen=True):
     first_byte_s: float | None = None
     silence_s: float | None = None
     hold: bool = False
+    why: str = ""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -52,7 +54,7 @@ class Attempt(msgspec.Struct):
     """One try as the receipt lists it: who was asked, how it ended (an error code, or None for an answer), and how long it took.
 
     `usage` and `cost_nano` are what it used and cost where it answered at all, whether or not the caller got that answer.
-    `continued` marks a try that went on from what an earlier one had said.
+    `continued` marks a try that went on from what an earlier one had said; `why` says in words why this one was asked.
     """
 
     deployment: Deployment
@@ -63,6 +65,7 @@ class Attempt(msgspec.Struct):
     usage: Usage | None = None
     cost_nano: int | None = None
     continued: bool = False
+    why: str = ""
 
 
 class Bill(msgspec.Struct, frozen=True):

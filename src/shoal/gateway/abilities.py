@@ -31,6 +31,9 @@ def keep_able(call: Call, candidates: Sequence[Deployment]) -> Sequence[Deployme
         able = [one for one in left if getattr(one.capabilities, ability) is not False]
         if not able:
             raise Fault("unsupported_parameter", f"The model {left[0].model!r} cannot use {param!r}; choose another model.", param=param)
+        if len(able) < len(left):
+            unable = sorted({f"{one.provider}/{one.model}" for one in left if one not in able})
+            call.excluded += (f"{param!r} excludes {', '.join(unable)}",)
         left = able
     return left
 

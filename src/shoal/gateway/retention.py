@@ -15,7 +15,7 @@ Setting = str | None
 """A key's own setting: "none" keeps nothing, whatever its requests say; None leaves it to them."""
 
 KEPT = (
-    *("id", "model", "provider", "attempts", "cost_usd", "usage", "overhead_ms", "first_byte_ms", "duration_ms"),
+    *("id", "model", "provider", "policy", "attempts", "cost_usd", "usage", "overhead_ms", "first_byte_ms", "duration_ms"),
     "cache",
 )
 """Members of a receipt that the gateway wrote from its own knowledge. `dropped` and `warnings` may quote the caller."""

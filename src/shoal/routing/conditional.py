@@ -109,10 +109,10 @@ class Conditional(Strategy, msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     def choose(self, candidates: Sequence[Deployment], view: View) -> Course:
         """What the first rule that holds decides."""
-        for rule in self.rules:
+        for number, rule in enumerate(self.rules):
             if rule.holds(view.metadata):
-                return rule.then.choose(_named(candidates, rule.models or self.models), view)
-        return self.otherwise.choose(_named(candidates, self.models), view)
+                return rule.then.choose(_named(candidates, rule.models or self.models), view).because(f"rules[{number}] holds")
+        return self.otherwise.choose(_named(candidates, self.models), view).because("no rule holds")
 
     def within(self) -> Iterator[Strategy]:
         """The policies of all branches and those that they contain."""

@@ -34,7 +34,8 @@ class Context(Around, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not fit and not unknown and known:
             largest = max(one.context_tokens or 0 for one in known)
             fit = [one for one in known if one.context_tokens == largest]
-        if not fit or not unknown:
-            return self.inner.choose(fit or unknown, view)
-        course = self.inner.choose(fit, view)
-        return msgspec.structs.replace(course, order=[*course.order, *self.inner.choose(unknown, view).order])
+        course = self.inner.choose(fit or unknown, view)
+        if fit and unknown:
+            course = msgspec.structs.replace(course, order=[*course.order, *self.inner.choose(unknown, view).order])
+        small = sorted({one.model for one in known} - {one.model for one in fit})
+        return course.because(f"too small for {needed:.0f} tokens: {', '.join(small)}") if small else course

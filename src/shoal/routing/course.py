@@ -14,6 +14,7 @@ class Course(msgspec.Struct, frozen=True):
     `retries`: of one deployment, after the first try. `fallbacks`: other deployments, after the first one. `first_byte_s`: Try's.
     `hedges`: second tries beside a late one, after `hedge_after_s` or (None) the deployment's own 95th percentile.
     `judge`: every try that another model can follow is held, and its answer judged.
+    `why`: what else decided, in words, for the receipt.
     `despite_rejection`: what a model's upstream rejects is put to the other models of the order.
     """
 
@@ -25,3 +26,8 @@ class Course(msgspec.Struct, frozen=True):
     hedge_after_s: float | None = None
     judge: Judgement | None = None
     despite_rejection: bool = False
+    why: str = ""
+
+    def because(self, why: str) -> "Course":
+        """The same course, with one more reason."""
+        return msgspec.structs.replace(self, why=f"{why}; {self.why}" if self.why else why)

@@ -115,21 +115,23 @@ def read_models(raw: bytes | msgspec.Raw | None, model: str) -> tuple[str, ...]:
     return names
 
 
-def narrow(candidates: Sequence[Deployment], preferences: Preferences, suffix: Suffix | None = None) -> Sequence[Deployment]:
-    """The candidates that a request's preferences allow. Errors: Fault saying which rule excluded whom when none is left."""
+def narrow(
+    candidates: Sequence[Deployment], preferences: Preferences, suffix: Suffix | None = None
+) -> tuple[Sequence[Deployment], tuple[str, ...]]:
+    """The candidates that a request's preferences allow, and in words which rule excluded whom. Errors: Fault saying so if none is left."""
     rules = list(_rules(preferences, suffix))
     if not rules or not candidates:
-        return candidates
+        return candidates, ()
     left, excluded = list(candidates), []
     for param, allows in rules:
         out = [one for one in left if not allows(one)]
         if out:
-            excluded.append((param, sorted({one.provider for one in out})))
+            excluded.append((param, f"'{param}' excludes {', '.join(sorted({one.provider for one in out}))}"))
             left = [one for one in left if allows(one)]
+    why = tuple(text for _, text in excluded)
     if left:
-        return left
-    why = "; ".join(f"'{param}' excludes {', '.join(names)}" for param, names in excluded)
-    raise Fault("invalid_value", f"No provider is left for this request: {why}. Allow one of them.", param=excluded[0][0])
+        return left, why
+    raise Fault("invalid_value", f"No provider is left for this request: {'; '.join(why)}. Allow one of them.", param=excluded[0][0])
 
 
 def choose_policy(preferences: Preferences, suffix: Suffix | None, default: Strategy, several_models: bool = False) -> Policy:

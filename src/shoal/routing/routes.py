@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from shoal.core.ports import Policy
 from shoal.routing.balanced import Balanced
 from shoal.routing.cascade import Cascade
 from shoal.routing.cheapest import Cheapest
@@ -20,7 +21,7 @@ from shoal.routing.least_busy import LeastBusy
 from shoal.routing.names import split_suffix
 from shoal.routing.ordered import Ordered
 from shoal.routing.sticky import Sticky
-from shoal.routing.strategy import Strategy
+from shoal.routing.strategy import Around, Strategy
 from shoal.routing.throughput import Throughput
 from shoal.routing.weighted import Weighted
 
@@ -39,7 +40,9 @@ POLICIES: Mapping[str, type[Any]] = {
     "throughput": Throughput,
     "weighted": Weighted,
 }
+_TITLES: Mapping[type[Any], str] = {kind: name for name, kind in POLICIES.items()}
 DEFAULT = Balanced()
+DEFAULT_TITLE = "balanced"
 PREFIX = "route/"
 _LONGEST_CACHE_S = 86_400
 _AT = " - at `$"
@@ -62,6 +65,12 @@ class Route(msgspec.Struct, frozen=True):
     policy: Strategy = DEFAULT
     cache_s: int | None = None
     """How long its answers are kept for the same question, in seconds; None: only where a request asks for that."""
+
+
+def describe(policy: Policy) -> str:
+    """A policy's name with those of the policies within, such as `hedged(fastest)`; what a request wishes is `preferred`."""
+    title = _TITLES.get(type(policy), type(policy).__name__.lower())
+    return f"{title}({describe(policy.inner)})" if isinstance(policy, Around) else title
 
 
 def build_routes(tables: Mapping[str, Any]) -> dict[str, Route]:

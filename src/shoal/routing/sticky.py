@@ -27,7 +27,9 @@ class Sticky(Around, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def choose(self, candidates: Sequence[Deployment], view: View) -> Course:
         """The session's own order."""
-        return self.inner.choose(candidates, view if not view.session else SessionView(view, view.session))
+        if not view.session:
+            return self.inner.choose(candidates, view)
+        return self.inner.choose(candidates, SessionView(view, view.session)).because("the session's own order")
 
 
 class SessionView:

@@ -9,7 +9,7 @@ from shoal.core.attempt import Answered, Outcome, Try
 from shoal.core.models import Deployment
 from shoal.core.ports import View
 from shoal.routing.course import Course
-from shoal.routing.walk import walk
+from shoal.routing.walk import ONLY, walk
 
 
 class Strategy:
@@ -53,7 +53,7 @@ class Ranking(Strategy, msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         return self._ask_the_one(candidates, view)
 
     def _ask_the_one(self, candidates: Sequence[Deployment], view: View) -> Generator[Try | None, Outcome, None]:
-        outcome = yield Try(candidates[0], first_byte_s=self.first_byte_s)
+        outcome = yield Try(candidates[0], first_byte_s=self.first_byte_s, why=ONLY)
         if isinstance(outcome, Answered):
             return
         steps = walk(self.choose(candidates, view), view)

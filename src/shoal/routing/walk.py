@@ -24,6 +24,8 @@ LEAST_SILENCE_S = 0.5
 SILENCE_FACTOR = 5
 """How often the time in which 95% of its answers began a deployment may be silent before others are asked."""
 
+ONLY = "the only one"
+
 _OF_THIS_ONE = frozenset({"unsupported_parameter"})
 """What one deployment cannot do another may, although the caller is told that the mistake is its own."""
 
@@ -50,6 +52,8 @@ class Walk:
         self._hedges = course.hedges
         self._waited_s = 0.0
         self._timed_out = False
+        self._passed_over: list[Deployment] = []
+        self._before = ""  # what became of the try before, in a word
         self._over = False
 
     def steps(self) -> Generator[Try | None, Outcome, None]:
@@ -67,6 +71,7 @@ class Walk:
             if isinstance(outcome, Answered):
                 if self._accepts(outcome.answer):
                     return
+                self._before = "an answer that would not do"
                 self._leave_model(self._running.pop().model)
             else:
                 self._note(outcome)
@@ -86,7 +91,7 @@ class Walk:
         if soonest is not None and soonest.delay_s <= LONGEST_DELAY_S and self._waited_s + soonest.delay_s <= LONGEST_WAIT_S:
             return self._wait(soonest)
         if fresh is not None:
-            return self._ask(fresh)
+            return self._ask(fresh, why="though out of order, like all others")
         if soonest is not None and self._waited_s + soonest.delay_s <= LONGEST_WAIT_S:
             return self._wait(soonest)
         return None
@@ -97,12 +102,14 @@ class Walk:
             return None, False
         if len(self._fresh) == 1 and not self._waits:
             return self._fresh[0], False
-        for one in self._fresh:
+        for number, one in enumerate(self._fresh):
             if self._view.health(one).available:
+                self._passed_over = self._fresh[:number]
                 return one, False
         return self._fresh[0], True
 
-    def _ask(self, deployment: Deployment, delay_s: float = 0.0) -> Try:
+    def _ask(self, deployment: Deployment, delay_s: float = 0.0, why: str = "") -> Try:
+        why = self._why(deployment, why)
         if deployment.id not in self._asked:
             self._fallbacks -= bool(self._asked)
             self._fresh.remove(deployment)
@@ -112,7 +119,21 @@ class Walk:
         hold = course.judge is not None and others and any(one.model != deployment.model for one in self._fresh)
         late_after_s = self._late_after_s(deployment) if others and self._hedges else None
         silence_s = self._silence_s(deployment) if others and not self._timed_out else None
-        return Try(deployment, delay_s, late_after_s, course.first_byte_s, silence_s, hold)
+        return Try(deployment, delay_s, late_after_s, course.first_byte_s, silence_s, hold, why)
+
+    def _why(self, deployment: Deployment, more: str) -> str:
+        if self._before:
+            why = f"{'again' if deployment.id in self._asked else 'next'}, after {self._before}"
+        elif self._asked:
+            why = "beside one that is late"
+        else:
+            why = f"first of {len(self._fresh)}" if len(self._fresh) > 1 else ONLY
+            if self._course.why:
+                why = f"{why}; {self._course.why}"
+        if self._passed_over:
+            more = f"out of order: {', '.join(sorted({one.provider for one in self._passed_over}))}"
+            self._passed_over = []
+        return f"{why}; {more}" if more else why
 
     def _late_after_s(self, deployment: Deployment) -> float | None:
         set_s = self._course.hedge_after_s
@@ -137,6 +158,7 @@ class Walk:
         if not self._view.health(fresh).available:
             return None
         self._hedges -= 1
+        self._before = ""
         return self._ask(fresh)
 
     def _accepts(self, answer: Answer | None) -> bool:
@@ -148,6 +170,7 @@ class Walk:
         fault, deployment = outcome.fault, outcome.deployment or self._running[0]
         self._running = [one for one in self._running if one.id != deployment.id]
         self._timed_out |= fault.kind == "upstream_timeout"
+        self._before = fault.row.code or fault.kind
         if fault.kind == "context_length":
             self._keep_larger(deployment)
         elif fault.kind == "upstream_rejected" and self._course.despite_rejection:
