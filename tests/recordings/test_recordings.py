@@ -47,12 +47,19 @@ ALLOWED = [
     ),
     Allowed("openai_responses", r"/include(/.*)?", "thought is always asked back in the form that the next turn needs"),
     Allowed("anthropic", r"/tool_choice(/type)?", "`auto` is what is meant where nothing is said"),
+    Allowed("anthropic", r"/messages/\d+/content/\d+/title", "OpenAI's files have names"),
     Allowed("gemini", r"/generationConfig/responseModalities", "words are what is meant where nothing is said"),
+    Allowed("gemini", r".*/fileData/mimeType", "OpenAI's addresses have no media type"),
+    Allowed("gemini", r"/toolConfig/functionCallingConfig/allowedFunctionNames", "all functions are what is meant where none is named"),
     Allowed("bedrock", r"/messages/\d+/content/\d+/document/name", "names are made to fit the rules and to be unique"),
 ]
 """All that may differ. Nothing else may, but for how JSON and the dialects write the same thing, which `plain` evens out."""
 
-SAME_NAMES = {"parameters_json_schema": "parametersJsonSchema"}  # protobuf's JSON takes either spelling
+# protobuf's JSON takes either spelling
+SAME_NAMES = {
+    name: "".join(word.capitalize() if place else word for place, word in enumerate(name.split("_")))
+    for name in ("parameters_json_schema", "include_thoughts", "thinking_budget", "thinking_level", "property_ordering")
+}
 
 CUTS = {"whole": 0, "seven": 7, "bytes": 1}
 
@@ -160,6 +167,9 @@ def test_the_answer(recorded: Recorded, cut: str, gateway: Installation, player:
     assert got.text == want.text
     assert got.thought == want.thought
     assert got.calls == want.calls
+    assert got.finish == want.finish
+    assert got.proofs == want.proofs
+    assert got.sources == want.sources
     if not streamed or dialect == "openai_responses" or (recorded.question or {}).get("stream_options"):
         assert got.used == want.used
 
@@ -185,11 +195,44 @@ def _is_allowed(dialect: str, path: str) -> bool:
     return any(one.dialect in ("*", dialect) and re.fullmatch(one.path, path) for one in ALLOWED)
 
 
+def _same_lifetime(members: dict[str, Any]) -> None:
+    """Five minutes are what a breakpoint of the cache lasts where nothing is said."""
+    if members.get("ttl") == "5m":
+        del members["ttl"]
+
+
+def _same_schema(members: dict[str, Any]) -> None:
+    """Google's own language of schemas: types in capitals, and an order of members that JSON Schema has no word for."""
+    if "responseSchema" in members:
+        members["responseJsonSchema"] = members.pop("responseSchema")
+    members.pop("propertyOrdering", None)
+    if isinstance(members.get("type"), str):
+        members["type"] = members["type"].lower()
+
+
+def _same_format(members: dict[str, Any]) -> None:
+    """Anthropic's `output_format` has moved into `output_config`."""
+    if "output_format" in members:
+        members["output_config"] = members.get("output_config", {}) | {"format": members.pop("output_format")}
+
+
+def _same_result(members: dict[str, Any]) -> None:
+    """What a function returned has a name of the caller's choice; that it failed has no word in OpenAI's dialect."""
+    response = members.get("functionResponse", {}).get("response")
+    if isinstance(response, dict) and len(response) == 1 and response.keys() <= {"output", "result", "error", "return_value"}:
+        members["functionResponse"]["response"] = list(response.values())
+
+
+EVENED_OUT = (_same_lifetime, _same_schema, _same_format, _same_result)
+
+
 def plain(value: Any) -> Any:
     """What JSON says, without the ways to say it: null and empty are nothing; JSON in a text is its value; one text is a list of one."""
     if isinstance(value, dict):
         members = {SAME_NAMES.get(name, name): plain(one) for name, one in value.items()}
         members = {name: one for name, one in members.items() if one not in (None, "", [], {}, False)}
+        for rule in EVENED_OUT:
+            rule(members)
         for name in ("content", "system"):
             if isinstance(members.get(name), str):
                 members[name] = [{"type": "text", "text": members[name]}]
