@@ -80,6 +80,7 @@ def measure(kind: str, request: Request) -> Size:
         return Size(len(body) + _FRAME, output, answers)
     if _ESCAPED in body:  # names may be written with escapes
         body = msgspec.json.encode(msgspec.json.decode(body))
+    body = body.replace(b'\\"', b"")  # quotes inside of a text begin no name
     elsewhere = any(mark in body for mark in _ELSEWHERE)
     web_searches = _MOST_SEARCHES if elsewhere and any(mark in body for mark in _SEARCHING) else 0
     return Size(len(request.body) + (_TOOLS_FRAME if _TOOLS in body else _FRAME), output, answers, elsewhere, 0, web_searches)

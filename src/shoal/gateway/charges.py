@@ -1,8 +1,11 @@
 """What a request is charged: its cost and the markup on it, at most what it held."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from shoal.core.answer import Delta
 from shoal.core.attempt import Attempt
+from shoal.core.errors import Fault
 from shoal.core.identity import charged_nano
 from shoal.core.models import Deployment
 from shoal.core.usage import Usage, charge
@@ -32,8 +35,9 @@ def charge_call(call: Call, usage: Usage, cost_nano: int | None, error: str | No
     if held is not None and attempt is not None and (cost_nano is None or left):
         if attempt.deployment.price is None:
             return Charge(usage, cost_nano, 0)
-        usage = reckon(call, attempt.deployment, () if call.heard is None else call.heard())
-        own = charge(usage, attempt.deployment.price)
+        said = _said(call)
+        usage = usage if said is None else reckon(call, attempt.deployment, said)
+        own = None if said is None else charge(usage, attempt.deployment.price)
         if own is None:
             return Charge(usage, None, held)
         cost_nano = own + others_nano(call, attempt)
@@ -44,6 +48,14 @@ def charge_call(call: Call, usage: Usage, cost_nano: int | None, error: str | No
         return Charge(usage, cost_nano, due)
     paid = min(due, held or 0)
     return Charge(usage, cost_nano, paid, due - paid)
+
+
+def _said(call: Call) -> Sequence[Delta] | None:
+    """What has been said so far; None where it cannot be read any more."""
+    try:
+        return () if call.heard is None else call.heard()
+    except Fault:
+        return None
 
 
 def others_nano(call: Call, attempt: Attempt | None) -> int:
