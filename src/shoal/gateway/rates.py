@@ -61,10 +61,10 @@ class Bucket(Stock):
         super().put(taken, used)
 
     def block(self) -> int:
-        """A fifth of a second's worth, or a request of the largest size of late."""
+        """A fifth of a second's worth, or a request of the largest size of late. Nothing, where it would be missing elsewhere."""
         if self.unit == "parallel":
-            return max(1, self.limit // 16)
-        return min(self.burst, max(1, self.limit // BLOCKS_A_MINUTE, self.largest if self.unit == "tokens" else 1))
+            return self.limit // 16
+        return min(self.burst, max(self.limit // BLOCKS_A_MINUTE, self.largest if self.unit == "tokens" else 0))
 
     def correct(self, difference: int) -> None:
         """A request used so many units less (below zero: more) than was reckoned with."""
@@ -89,7 +89,7 @@ class Bucket(Stock):
         self._own_at = None
         self.free += draw.granted
         self._left, self._left_at = draw.left, self._clock()
-        self.low = 1 if self.unit == "parallel" else max(1, self.block() // 2)
+        self.low = self.block() // 2
         if draw.granted >= need:
             return None
         return self._refusal(draw.retry_after_s)
