@@ -27,7 +27,8 @@ class Deployment(msgspec.Struct, frozen=True):
     """One way to reach a model. `model` is its public name, `upstream_model` what the upstream calls it; a price of None is unknown.
 
     `local` marks the process beside us, which tells in a header what it left out of a request. `dialect` is what the upstream speaks,
-    `also` what it speaks besides: callers who speak that are forwarded in it.
+    `also` what it speaks besides: callers who speak that are forwarded in it. `endpoints` are what its upstream has besides chats
+    (completions, embeddings, rerank); None is not known.
     `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
     """
 
@@ -47,3 +48,4 @@ class Deployment(msgspec.Struct, frozen=True):
     collects_data: bool | None = None
     zero_retention: bool | None = None
     also: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] | None = None

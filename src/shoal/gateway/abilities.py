@@ -12,13 +12,17 @@ from shoal.gateway.call import Call
 from shoal.wire.dialects import FORWARDS
 
 _NAMES = ("tools", "json_schema", "json_object", "images", "files", "audio", "logprobs", "logit_bias")
+_ENDPOINTS = {"completions": "completions of texts", "embeddings": "embeddings", "rerank": "rankings"}
 _NOTHING_KNOWN: Capabilities = Deployment("", "", "", "").capabilities  # the default is one object
 
 
 def keep_able(call: Call, candidates: Sequence[Deployment]) -> Sequence[Deployment]:
     """The candidates that can do what is asked. Errors: Fault unsupported_parameter naming what none of them can."""
+    kind = call.endpoint.kind
+    if kind in _ENDPOINTS:
+        return _keep_having(kind, candidates)
     lacking = [one for one in candidates if _lacks(one)]
-    if not lacking or call.endpoint.kind != "chat":
+    if not lacking or kind != "chat":
         return candidates
     left = list(candidates)
     try:
@@ -36,6 +40,16 @@ def keep_able(call: Call, candidates: Sequence[Deployment]) -> Sequence[Deployme
             call.excluded += (f"{param!r} excludes {', '.join(unable)}",)
         left = able
     return left
+
+
+def _keep_having(kind: str, candidates: Sequence[Deployment]) -> Sequence[Deployment]:
+    """Those whose upstream has an endpoint, as far as its row tells."""
+    having = [one for one in candidates if one.endpoints is None or kind in one.endpoints]
+    if not having:
+        first = candidates[0]
+        text = f"The provider {first.provider!r} of {first.model!r} has no {_ENDPOINTS[kind]}; choose another model."
+        raise Fault("unsupported_parameter", text, param="model")
+    return having
 
 
 def _lacks(deployment: Deployment) -> bool:

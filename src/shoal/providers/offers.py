@@ -123,6 +123,7 @@ class Offers:
             collects_data=row.collects_data,
             zero_retention=row.zero_retention,
             also=("openai_responses",) if "responses" in row.endpoints else (),
+            endpoints=row.endpoints,
         )
 
     def _traits_of(self, provider: Provider, upstream_model: str) -> Traits:
