@@ -1,7 +1,7 @@
 """What all streamed answers share, whatever their dialect, and whether they are read or passed on.
 
-What comes before a fault in the same bytes is given before the fault. Once an answer is whole, nothing that follows takes it back: no
-error, no garbage, no cut. Half an event at the end is a cut. So no way of cutting the bytes changes what is told.
+What comes before a fault in the same bytes is given before the fault. Once an answer is whole, neither garbage nor a cut takes it back, but
+an error that the upstream tells of does. Half an event at the end is a cut. So no way of cutting the bytes changes what is told.
 """
 
 from abc import ABC, abstractmethod
@@ -49,7 +49,8 @@ class _Streamed(ABC, Generic[Event]):
         """The stream cannot be read on."""
         if self.failed is not None:
             return
-        if self.whole:
+        told = isinstance(error, Fault) and error.kind != "upstream_garbled"
+        if self.whole and not told:
             self._over = True
         elif isinstance(error, Fault):
             self.failed = error

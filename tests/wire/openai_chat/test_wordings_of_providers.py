@@ -132,6 +132,15 @@ def test_chances_of_thought_are_none_of_the_text() -> None:
     assert [json.loads(bytes(one.raw)) for one in both if isinstance(one, LogprobsDelta)] == [{"content": weighed}]
 
 
+def test_chances_have_all_the_members_that_they_must_have() -> None:
+    """Some leave out the bytes, or the alternatives where there are none."""
+    token, top = {"token": "T", "logprob": -0.1}, {"token": "T", "logprob": -0.1}
+    told = Reader().feed(chunk({"content": "T"}, in_choice={"logprobs": {"content": [token, {**token, "top_logprobs": [top]}]}}))
+    weighed = [json.loads(bytes(one.raw)) for one in told if isinstance(one, LogprobsDelta)]
+    filled = {**token, "bytes": None}
+    assert weighed == [{"content": [{**filled, "top_logprobs": []}, {**filled, "top_logprobs": [{**top, "bytes": None}]}]}]
+
+
 FAILURES = [
     ({"error": {"code": 502, "message": "Provider returned error"}}, "error", "upstream_error"),
     ({"error": {"code": 429, "message": "slow down"}}, None, "upstream_busy"),
@@ -156,6 +165,21 @@ def test_a_choice_that_failed_is_an_error(in_choice: dict[str, Any], finish: str
     assert stream.feed(chunk({"content": ""}, finish, in_choice)) == b""
     assert stream.failed is not None
     assert stream.failed.kind == kind
+
+
+def test_an_error_after_the_reason_to_stop_is_an_error() -> None:
+    """OpenRouter tells of one between the last choice and the end of the stream; garbage there is nothing to anybody."""
+    failed = {"id": "i", "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}], "usage": COUNTS}
+    pieces = [chunk({"content": "ha"}), chunk({}, "length"), event(failed | {"error": {"code": 400, "message": "Token limit reached"}})]
+    reader = Reader()
+    assert fold(reader.feed(b"".join(pieces))).choices[0].parts == (Text("ha"),)
+    assert reader.failed is not None
+    assert reader.failed.message == "Token limit reached"
+    stream = forward.Stream(True, settle)
+    assert b"ha" in stream.feed(b"".join(pieces))
+    assert stream.failed is not None
+    assert stream.failed.message == "Token limit reached"
+    assert read(*pieces[:2], b"data: {]\n\n").choices[0].parts == (Text("ha"),)
 
 
 def test_words_about_errors_are_no_error() -> None:

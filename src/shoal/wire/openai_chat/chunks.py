@@ -7,6 +7,7 @@ until the stream ends, because some go on after the first one.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -130,7 +131,7 @@ class Chunk(msgspec.Struct):
 
 
 _chunk = msgspec.json.Decoder(Chunk)
-_logprobs = msgspec.json.Decoder(dict[str, list[Any] | None])
+_logprobs = msgspec.json.Decoder(dict[str, list[dict[str, Any]] | None])
 _WEIGHED = frozenset(("content", "refusal"))
 
 _FINISHES: dict[str, Finish] = {
@@ -357,14 +358,26 @@ def check(finish_reason: str | None, error: msgspec.Raw) -> None:
 
 
 def _logprobs_of(raw: msgspec.Raw) -> msgspec.Raw | None:
-    """OpenAI's logprobs object, lists by name; None for something else of the same name. DeepSeek weighs its thought, too."""
+    """OpenAI's logprobs object, lists by name; None for something else of the same name. DeepSeek weighs its thought, too, and leaves out
+    members that must be there.
+    """
     if bytes(raw) == b"null":
         return None
     try:
         found = _logprobs.decode(raw)
     except msgspec.ValidationError:
         return None
-    if found.keys() <= _WEIGHED:
-        return raw if any(found.values()) else None
     kept = {name: tokens for name, tokens in found.items() if name in _WEIGHED}
-    return msgspec.Raw(msgspec.json.encode(kept)) if any(kept.values()) else None
+    if not any(kept.values()):
+        return None
+    whole = found.keys() == kept.keys() and all(map(_is_whole, chain.from_iterable(tokens or () for tokens in kept.values())))
+    return raw if whole else msgspec.Raw(msgspec.json.encode({name: tokens and [*map(_fill, tokens)] for name, tokens in kept.items()}))
+
+
+def _is_whole(token: dict[str, Any]) -> bool:
+    return "bytes" in token and isinstance(tops := token.get("top_logprobs"), list) and all("bytes" in one for one in tops)
+
+
+def _fill(token: dict[str, Any]) -> dict[str, Any]:
+    tops = [{"bytes": None, **one} for one in token.get("top_logprobs") or ()]
+    return {"bytes": None, **token, "top_logprobs": tops}
