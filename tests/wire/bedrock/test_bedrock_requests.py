@@ -215,6 +215,7 @@ def test_inference_and_what_goes_beside_it() -> None:
     said = body(CLAUDE, sampling=sampling)
     assert said["additionalModelRequestFields"] == {"top_k": 7}
     assert said["additionalModelResponseFieldPaths"] == ["/stop_sequence"]
+    assert body(CLAUDE, sampling=sampling, stream=True)["additionalModelResponseFieldPaths"] == ["/delta/stop_sequence"]
     assert call(LLAMA, sampling=Sampling(top_k=7)).dropped == ("top_k",)
 
 
@@ -278,6 +279,9 @@ def test_structured_output_is_a_schema_as_text() -> None:
         (NOVA, Thinking("minimal"), {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}),
         (NOVA, Thinking("none"), {"reasoningConfig": {"type": "disabled"}}),
         ("openai.gpt-oss-120b-1:0", Thinking("high"), {"reasoning_effort": "high"}),
+        ("openai.gpt-5.4", Thinking("xhigh", shown=True), {"reasoning": {"effort": "xhigh", "summary": "auto"}}),
+        ("openai.gpt-5.4", Thinking("none"), {"reasoning": {"effort": "none"}}),
+        ("openai.gpt-5.4", Thinking("minimal"), {"reasoning": {"effort": "low"}}),
         ("qwen.qwen3-32b-v1:0", Thinking("xhigh"), {"reasoning_config": "high"}),
         (LLAMA, Thinking(), None),
     ],
@@ -299,6 +303,32 @@ def test_a_claude_draws_tokens_as_its_own_api_takes_it() -> None:
     assert "inferenceConfig" not in json.loads(said.body)
     assert said.dropped == ("temperature", "top_k")
     assert body(NOVA, sampling=Sampling(temperature=0.2, top_p=0.5))["inferenceConfig"] == {"temperature": 0.2, "topP": 0.5}
+
+
+def test_a_gpt_is_not_told_how_to_draw_tokens() -> None:
+    said = call("openai.gpt-5.4", sampling=Sampling(temperature=0.2, top_p=1, stop=("a",)), max_tokens=50)
+    assert json.loads(said.body)["inferenceConfig"] == {"maxTokens": 50}
+    assert said.dropped == ("stop", "temperature")
+
+
+@pytest.mark.parametrize("members", [{"max_tokens": 50}, {"sampling": Sampling(temperature=0.2)}, {"sampling": Sampling(top_p=0.2)}])
+def test_novas_highest_effort_stands_alone(members: dict[str, Any]) -> None:
+    said = call(NOVA, thinking=Thinking("high"), **members)
+    config = {"type": "enabled", "maxReasoningEffort": "medium"}
+    assert json.loads(said.body)["additionalModelRequestFields"] == {"reasoningConfig": config}
+    assert said.dropped == ("reasoning_effort",)
+    assert call(NOVA, thinking=Thinking("medium"), **members).dropped == ()
+
+
+def test_one_call_at_a_time_is_said_to_a_claude() -> None:
+    claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+    said = call(claude, tools=(Tool("f"),), parallel_tools=False)
+    assert json.loads(said.body)["additionalModelRequestFields"] == {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    assert said.dropped == ()
+    said = call(claude, tools=(Tool("f"),), parallel_tools=False, tool_choice=ToolChoice("required"))
+    assert json.loads(said.body)["additionalModelRequestFields"] == {"tool_choice": {"disable_parallel_tool_use": True}}
+    for model, tools in ((claude, ()), (NOVA, (Tool("f"),)), ("anthropic.claude-3-5-haiku-20241022-v1:0", (Tool("f"),))):
+        assert call(model, tools=tools, parallel_tools=False).dropped == ("parallel_tool_calls",)
 
 
 def test_a_budget_of_ours_leaves_room_for_the_answer() -> None:

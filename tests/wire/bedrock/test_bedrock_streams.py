@@ -159,8 +159,11 @@ def test_citations_name_their_source() -> None:
         "sourceContent": [{"text": "words"}],
         "location": {"web": {"url": "https://a.example/", "domain": "a.example"}},
     }
-    (part,) = fold(read(START, piece(0, {"text": "x"}), piece(0, {"citation": source}), stop(0), END)).choices[0].parts
-    assert isinstance(part, Text)
+    before, cited = [piece(0, {"text": "so: "}), stop(0)], [piece(1, {"citation": source}), piece(1, {"text": "x"})]
+    for stream in ((*before, *cited, stop(1)), (*before, *reversed(cited), stop(1)), (*before, *cited)):
+        (part,) = fold(read(START, *stream, END)).choices[0].parts
+        assert isinstance(part, Text)
+        assert [(one.start, one.end) for one in part.citations] == [(4, 5)]
     (citation,) = part.citations
     assert (citation.url, citation.title, citation.cited) == ("https://a.example/", "T", "words")
     assert json.loads(bytes(citation.raw or b"")) == source
@@ -223,6 +226,8 @@ def test_what_bedrock_could_not_read_is_an_error(reason: str) -> None:
 def test_the_stop_sequence_is_told() -> None:
     deltas = read(START, event("messageStop", {"stopReason": "stop_sequence", "additionalModelResponseFields": {"stop_sequence": "END"}}))
     assert deltas[-1] == Ended("stop", stop_sequence="END")
+    fields = {"delta": {"stop_sequence": "END"}}
+    assert read(START, event("messageStop", {"stopReason": "stop_sequence", "additionalModelResponseFields": fields}))[-1] == deltas[-1]
 
 
 def test_events_of_a_later_day_are_passed_over() -> None:

@@ -23,11 +23,8 @@ def write(sampling: Sampling, family: Family, thinks: bool) -> tuple[dict[str, A
     fitted, unfit = fit(sampling, family, thinks)
     out |= {name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(fitted, name)) is not None}
     dropped += unfit
-    stops = [stop for stop in sampling.stop if stop.strip()]
-    if stops:
-        out["stop_sequences"] = stops
-    if len(stops) < len(sampling.stop):  # a sequence of white space alone is an error
-        dropped.append("stop")
+    if fitted.stop:
+        out["stop_sequences"] = list(fitted.stop)
     return out, dropped
 
 
@@ -53,7 +50,10 @@ def fit(sampling: Sampling, family: Family, thinks: bool) -> tuple[Sampling, lis
         top_k = None
     if not family.samples:
         temperature = top_p = None
-    return msgspec.structs.replace(sampling, temperature=temperature, top_p=top_p, top_k=top_k), dropped
+    stop = tuple(one for one in sampling.stop if one.strip())
+    if len(stop) < len(sampling.stop):  # a sequence of white space alone is an error
+        dropped.append("stop")
+    return msgspec.structs.replace(sampling, temperature=temperature, top_p=top_p, top_k=top_k, stop=stop), dropped
 
 
 def _refuse(sampling: Sampling) -> None:

@@ -150,20 +150,23 @@ def read(body: bytes, conversation: Conversation) -> Answer:
         members = _members.decode(body)
         names = renamed(conversation)
         message = seen.output.message or _Message()
-        parts = tuple(part for block in message.content for part in _parts(block, conversation, names))
+        parts: list[Part] = []
+        for block in message.content:
+            length = sum(len(part.text) for part in parts if isinstance(part, Text))
+            parts += _parts(block, conversation, names, length)
         finish = read_finish(seen.stopReason, any(isinstance(part, ToolCall) for part in parts))
         stopped_by = stop_sequence_of(seen.additionalModelResponseFields)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not an answer of Converse.") from None
     return Answer(
         model=conversation.model,
-        choices=(Choice(parts, finish, stop_sequence=stopped_by),),
+        choices=(Choice(tuple(parts), finish, stop_sequence=stopped_by),),
         usage=read_usage(seen.usage),
         extra={name: members[name] for name in _EXTRA if name in members},
     )
 
 
-def _parts(block: _Block, conversation: Conversation, names: dict[str, str]) -> Iterator[Part]:
+def _parts(block: _Block, conversation: Conversation, names: dict[str, str], length: int) -> Iterator[Part]:
     if block.text:  # some models open with an empty one
         yield Text(block.text)
     elif block.toolUse is not None and block.toolUse.is_ours:
@@ -173,7 +176,8 @@ def _parts(block: _Block, conversation: Conversation, names: dict[str, str]) -> 
         yield read_reasoning(block.reasoningContent, conversation)
     elif block.citationsContent is not None:
         cited = block.citationsContent
-        yield Text("".join(one.text for one in cited.content), citations=tuple(read_citation(raw) for raw in cited.citations))
+        text = "".join(one.text for one in cited.content)
+        yield Text(text, citations=tuple(read_citation(raw, length, length + len(text)) for raw in cited.citations))
     elif block.image is not None:
         yield read_image(block.image)
 
@@ -208,14 +212,14 @@ def origin_of(conversation: Conversation) -> str:
     return "anthropic" if "claude" in conversation.model else "bedrock"
 
 
-def read_citation(raw: msgspec.Raw) -> Citation:
-    """A citation as we know it, and in its own words."""
+def read_citation(raw: msgspec.Raw, start: int, end: int) -> Citation:
+    """A citation of the text from `start` to `end`, as we know it and in its own words."""
     seen = _source.decode(raw)
     web = seen.location.web if seen.location else None
     url = web.url if web else None
     if url is None and (seen.source or "").startswith(("http://", "https://")):
         url = seen.source
-    return Citation(url, seen.title, "".join(one.text for one in seen.sourceContent) or None, raw=raw)
+    return Citation(url, seen.title, "".join(one.text for one in seen.sourceContent) or None, start, end, raw)
 
 
 def read_image(picture: Picture) -> Image:
@@ -238,6 +242,8 @@ def read_finish(reason: str | None, has_calls: bool) -> Finish | None:
 def stop_sequence_of(fields: msgspec.Raw) -> str | None:
     """Which stop sequence it was, where Claude was asked to tell."""
     seen: Any = msgspec.json.decode(fields)
+    if isinstance(seen, dict) and isinstance(seen.get("delta"), dict):
+        seen = seen["delta"]
     found = seen.get("stop_sequence") if isinstance(seen, dict) else None
     return found if isinstance(found, str) else None
 

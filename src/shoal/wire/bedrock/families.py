@@ -25,7 +25,8 @@ Fit = Callable[[Sampling, str, bool], tuple[Sampling, list[str]]]
 class Family(msgspec.Struct, frozen=True):
     """One maker's models. `top_k` and `think` give members of the request; without them this cannot be said. No `fit`: all is taken.
 
-    `signs`: reads Anthropic's signatures. `caches`: cachePoint is known. `strict`: tools may be enforced.
+    `signs`: reads Anthropic's signatures. `caches`: cachePoint is known. `strict`: tools may be enforced. `one_call` gives members of
+    the request that ask for one call at a time, in the words of the model's own `tool_choice`.
     """
 
     marks: tuple[str, ...]
@@ -35,6 +36,7 @@ class Family(msgspec.Struct, frozen=True):
     signs: bool = False
     caches: bool = False
     strict: bool = True
+    one_call: Callable[[str], Fields] | None = None
 
 
 def _model(fields: Fields) -> Fields:
@@ -56,12 +58,38 @@ def _fit_claude(wanted: Sampling, model: str, thinks: bool) -> tuple[Sampling, l
     return sampling.fit(wanted, claudes.find_family(model), thinks)
 
 
+def _one_call_claude(model: str) -> Fields:
+    """Converse's own choice has no word for it. Claude's older ones are not known to take the two together."""
+    return _model({"tool_choice": {"disable_parallel_tool_use": True}}) if claudes.find_family(model).structured else {}
+
+
 def _think_nova(conversation: Conversation, model: str) -> tuple[Fields, tuple[str, ...]]:
-    """https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html"""
+    """The highest effort is refused beside a limit of tokens and beside what tells how to draw them.
+
+    https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
+    """
     effort = _effort(conversation)
     if effort == "none":
         return _model({"reasoningConfig": {"type": "disabled"}}), ()
-    return _model({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": effort}}), ()
+    drawn = conversation.sampling
+    lowered = effort == "high" and any(one is not None for one in (conversation.max_tokens, drawn.temperature, drawn.top_p, drawn.top_k))
+    said = _model({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium" if lowered else effort}})
+    return said, ("reasoning_effort",) if lowered else ()
+
+
+def _think_gpt(conversation: Conversation, model: str) -> tuple[Fields, tuple[str, ...]]:
+    """In the words of OpenAI's Responses API. https://docs.aws.amazon.com/bedrock/latest/userguide/model-cards-openai.html"""
+    wanted = conversation.thinking or Thinking()
+    effort = {"minimal": "low", "auto": None, None: "medium" if wanted.budget else None}.get(wanted.effort, wanted.effort)
+    said = ({"effort": effort} if effort else {}) | ({"summary": "auto"} if wanted.shown else {})
+    return (_model({"reasoning": said}) if said else {}), ()
+
+
+def _fit_gpt(wanted: Sampling, model: str, thinks: bool) -> tuple[Sampling, list[str]]:
+    """OpenAI's models that think take nothing of how tokens are drawn; 1 is what is meant where nothing is said."""
+    dropped = [name for name in ("temperature", "top_p") if getattr(wanted, name) not in (None, 1)]
+    dropped += ["stop"] if wanted.stop else []
+    return msgspec.structs.replace(wanted, temperature=None, top_p=None, stop=()), dropped
 
 
 def _think_by_effort(name: str) -> Think:
@@ -83,10 +111,13 @@ def _effort(conversation: Conversation) -> str | None:
     return _STEPS.get(wanted, wanted)
 
 
-CLAUDE = Family(("anthropic.", "claude"), lambda k: _model({"top_k": k}), _think_claude, _fit_claude, signs=True, caches=True)
+CLAUDE = Family(
+    ("anthropic.", "claude"), lambda k: _model({"top_k": k}), _think_claude, _fit_claude, signs=True, caches=True, one_call=_one_call_claude
+)
 NOVA = Family(("amazon.nova",), lambda k: _model({"inferenceConfig": {"topK": k}}), _think_nova, caches=True, strict=False)
 OTHERS = (
-    Family(("openai.",), think=_think_by_effort("reasoning_effort")),
+    Family(("openai.gpt-oss",), think=_think_by_effort("reasoning_effort")),
+    Family(("openai.",), think=_think_gpt, fit=_fit_gpt),
     Family(("qwen.",), think=_think_by_effort("reasoning_config")),
     Family(("mistral.",), lambda k: _model({"top_k": k})),
     Family(("cohere.",), lambda k: _model({"k": k}), strict=False),

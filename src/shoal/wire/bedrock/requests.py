@@ -55,9 +55,15 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     drawn = _drawn(conversation, deployment, family, thought, dropped)
     if inference := _inference(conversation, drawn):
         body["inferenceConfig"] = inference
-    if tools := _tools(conversation, family, writer):
+    tools = _tools(conversation, family, writer)
+    if tools is not None:
         body["toolConfig"] = tools
-    for more in (_format(conversation), _sampling(conversation, drawn, family, dropped), thought):
+    for more in (
+        _format(conversation),
+        _one_call(conversation, deployment, family, tools, dropped),
+        _sampling(conversation, drawn, family, dropped),
+        thought,
+    ):
         body = merge(body, more)
     body = merge(body, _extra(conversation, dropped))
     action = "converse-stream" if conversation.stream else "converse"
@@ -91,7 +97,7 @@ def _inference(conversation: Conversation, drawn: Sampling) -> Fields:
         "maxTokens": conversation.max_tokens,
         "temperature": drawn.temperature,
         "topP": drawn.top_p,
-        "stopSequences": list(conversation.sampling.stop) or None,
+        "stopSequences": list(drawn.stop) or None,
     }
     return {name: value for name, value in said.items() if value is not None}
 
@@ -99,8 +105,6 @@ def _inference(conversation: Conversation, drawn: Sampling) -> Fields:
 def _tools(conversation: Conversation, family: Family, writer: Writer) -> Fields | None:
     """The tools and the choice among them. There is no choice of none: then no tool is offered, unless earlier turns used one."""
     choice = conversation.tool_choice
-    if conversation.parallel_tools is False:
-        writer.dropped.add("parallel_tool_calls")
     if choice is not None and choice.mode == "none" and conversation.tools:
         if any(isinstance(part, ToolCall | ToolResult) for message in conversation.messages for part in message.parts):
             text = "Amazon Bedrock cannot be told to use no tool in a conversation that has used one; leave out 'tool_choice'."
@@ -124,6 +128,18 @@ def _tools(conversation: Conversation, family: Family, writer: Writer) -> Fields
             "tool": {"name": tool_name(choice.name or "")}
         }
     return out
+
+
+def _one_call(conversation: Conversation, deployment: Deployment, family: Family, tools: Fields | None, dropped: set[str]) -> Fields:
+    """What asks for one call at a time. Where Converse's own choice is said, its kind must not be said twice."""
+    if conversation.parallel_tools is not False:
+        return {}
+    said = family.one_call(_names(deployment)) if family.one_call is not None and tools is not None else {}
+    if not said:
+        dropped.add("parallel_tool_calls")
+    elif tools is not None and "toolChoice" not in tools:
+        said = merge(said, {"additionalModelRequestFields": {"tool_choice": {"type": "auto"}}})
+    return said
 
 
 def _format(conversation: Conversation) -> Fields:
@@ -150,8 +166,9 @@ def _sampling(conversation: Conversation, drawn: Sampling, family: Family, dropp
         out = family.top_k(drawn.top_k)
     elif drawn.top_k is not None:
         dropped.add("top_k")
-    if sampling.stop and family.signs:  # Claude tells which of them it was, if asked
-        out = merge(out, {"additionalModelResponseFieldPaths": ["/stop_sequence"]})
+    if drawn.stop and family.signs:  # Claude tells which of them it was, if asked; in a stream it is a member of its own event's `delta`
+        path = "/delta/stop_sequence" if conversation.stream else "/stop_sequence"
+        out = merge(out, {"additionalModelResponseFieldPaths": [path]})
     return out
 
 

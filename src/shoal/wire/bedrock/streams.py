@@ -90,6 +90,9 @@ class Reader(streamed.Reader[Frame]):
         self._calls: dict[int, _Call] = {}
         self._redacted: dict[int, bytes] = {}
         self._pictures: dict[int, tuple[str, bytes]] = {}
+        self._cited: dict[int, list[msgspec.Raw]] = {}  # by block; they may come before the words that they are for
+        self._starts: dict[int, int] = {}
+        self._length = 0
 
     @property
     def whole(self) -> bool:
@@ -117,6 +120,8 @@ class Reader(streamed.Reader[Frame]):
             case "contentBlockStop":
                 yield from self._stop(event.contentBlockIndex)
             case "messageStop":
+                for block in sorted(self._cited):
+                    yield from self._stop(block)
                 finish = read_finish(event.stopReason, any(call.index is not None for call in self._calls.values()))
                 self._ended = True
                 yield Ended(finish, stop_sequence=stop_sequence_of(event.additionalModelResponseFields))
@@ -137,6 +142,8 @@ class Reader(streamed.Reader[Frame]):
     def _piece(self, block: int, piece: _Piece) -> Iterator[Delta]:
         if piece.text is not None:
             if piece.text:
+                self._starts.setdefault(block, self._length)
+                self._length += len(piece.text)
                 yield TextDelta(piece.text)
         elif piece.toolUse is not None:
             call = self._calls.get(block)
@@ -153,9 +160,11 @@ class Reader(streamed.Reader[Frame]):
             format, so_far = self._pictures.get(block, (piece.image.format, b""))
             self._pictures[block] = (format, so_far + b64decode(piece.image.source.bytes or ""))
         elif bytes(piece.citation) != b"null":
-            yield CitationDelta(read_citation(piece.citation))
+            self._cited.setdefault(block, []).append(piece.citation)
 
     def _stop(self, block: int) -> Iterator[Delta]:
+        for raw in self._cited.pop(block, ()):
+            yield CitationDelta(read_citation(raw, self._starts.get(block, self._length), self._length))
         call = self._calls.get(block)
         if call is not None and call.index is not None and not call.said:
             yield ToolCallDelta(call.index, arguments="{}")
