@@ -1,4 +1,4 @@
-"""What a request may wish of routing, through a real server: every field of `provider`, `models`, the suffixes of names; who is excluded."""
+"""What a request may wish of routing, through a real server: every field of `provider`, `models`, the suffixes of names."""
 
 from collections.abc import Iterator
 from typing import Any
