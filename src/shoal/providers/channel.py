@@ -21,7 +21,7 @@ from shoal.providers.credentials import KeyRing, header_of
 from shoal.providers.prefill import begin
 from shoal.providers.quirks import apply_quirks
 from shoal.providers.registry import Provider
-from shoal.wire.retry import retry_after_s
+from shoal.providers.rest import rest_s
 
 _MOST_HEADS = 2048
 _REST_S, _LONGEST_REST_S = 10.0, 3600.0  # of a key after a 429: where the upstream does not say, and at most
@@ -93,7 +93,8 @@ class Channel:
             if response.status != 429 or key is None or self._keys is None:
                 return response
             now = self._clock()
-            self._keys.cool(key, now + min(retry_after_s(response.headers) or _REST_S, _LONGEST_REST_S))
+            told = rest_s(response.headers, self.provider.rate_limits, time.time())
+            self._keys.cool(key, now + min(told or _REST_S, _LONGEST_REST_S))
             if not self._keys.awake(now):
                 return response
             response.close()  # another key may have room
