@@ -1,0 +1,184 @@
+"""Streams of every dialect, cut at every event and between: before the first word another upstream gives a whole answer, after it the
+caller reads one typed error, or all of the text where somebody can go on with it. Never neither, never both.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+
+from faulty import (
+    CALLERS,
+    DIALECTS,
+    FIRST,
+    SECOND,
+    Faulty,
+    Heard,
+    ask_all,
+    config,
+    cut_places,
+    cuts,
+    finished,
+    fresh,
+    goes_on,
+    heir,
+    places,
+    says,
+    unfinished,
+)
+from installation import Installation
+from polyglot import Call, Said
+
+THINKS = Said("It is four indeed.", thought="Two and two.")
+CALLS = Said(calls=(Call("call_1", "Paris"), Call("call_2", "Oslo")), finish="tool_calls")
+ARGUMENTS = "".join(call.arguments for call in CALLS.calls).replace(" ", "")
+TOOLS: dict[str, Any] = {
+    "openai_chat": [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}],
+    "openai_responses": [{"type": "function", "name": "get_weather", "parameters": {"type": "object"}}],
+    "anthropic": [{"name": "get_weather", "input_schema": {"type": "object"}}],
+    "gemini": [{"functionDeclarations": [{"name": "get_weather", "parameters": {"type": "object"}}]}],
+}
+LOST = "upstream_connection_lost"
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[Faulty]:
+    server = Faulty()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def server(faulty: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    server = Installation(tmp_path_factory.mktemp("cuts"), config(faulty.port)).start()
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log(), server.log()
+
+
+def check(heard: Heard, case: Any) -> None:
+    """What no cut may do to a caller."""
+    assert (heard.status, heard.cut) == (200, False), case
+    assert heard.ended != bool(heard.errors), f"neither a whole answer nor an error, or both: {case}"
+    assert len(heard.errors) <= 1, case
+
+
+def bare(text: str) -> str:
+    """JSON without the blanks, which some dialects lose."""
+    return text.replace(" ", "")
+
+
+class Cut(NamedTuple):
+    """A stream that is cut, after so many of its bytes."""
+
+    said: Said
+    place: int
+    shown: int
+    whole: int
+    data: bytes
+
+
+def cuts_of(dialect: str, *scenes: Said, step: int = 10**6) -> list[Cut]:
+    """All of the cuts of these answers."""
+    found = []
+    for said in scenes:
+        body, shown, whole = places(dialect, said)
+        found += [Cut(said, place, shown, whole, body[:place]) for place in cut_places(dialect, said, step)]
+    return found
+
+
+@pytest.mark.parametrize("ending", [unfinished, finished], ids=["lost", "in order"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_cut_stream_is_answered_by_another_or_ends_in_one_error(server: Installation, faulty: Faulty, dialect: str, ending: Any) -> None:
+    cases = cuts_of(dialect, FIRST, THINKS, CALLS, step=97)
+    asked = [
+        (
+            faulty.plays(fresh(dialect), cuts(ending(dialect, one.data))),
+            faulty.plays(fresh("openai_chat"), says("openai_chat", SECOND)),
+        )
+        for one in cases
+    ]
+    for one, heard in zip(cases, ask_all(server, asked, stream=True, tools=TOOLS["openai_chat"]), strict=True):
+        check(heard, one)
+        if one.place < one.shown:
+            assert (heard.text, heard.attempts) == (SECOND.text, [LOST] * 3 + [None]), one
+        elif one.place >= one.whole:
+            assert (heard.text, heard.attempts) == (one.said.text, [None]), one
+            assert bare(heard.calls) == (ARGUMENTS if one.said.calls else ""), one
+        else:
+            assert one.said.text.startswith(heard.text), one
+            assert ARGUMENTS.startswith(bare(heard.calls)), one
+            assert [error["code"] for error in heard.errors] == [LOST], one
+            assert heard.attempts == [LOST], one
+
+
+def pairs(faulty: Faulty, dialect: str, cases: Sequence[Cut]) -> list[tuple[str, str]]:
+    """For each cut a model that is cut there, and one that may go on with it."""
+    return [
+        (
+            faulty.plays(fresh(dialect), cuts(unfinished(dialect, one.data))),
+            faulty.plays(heir(), goes_on(one.said.text) if one.said.text else says("openai_chat", one.said)),
+        )
+        for one in cases
+    ]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_cut_text_is_gone_on_with_and_no_word_is_repeated_or_missing(server: Installation, faulty: Faulty, dialect: str) -> None:
+    cases = cuts_of(dialect, FIRST, Said("Once a day."), Said("Zwölf Äpfel 🍏🍏 fielen."), step=61)
+    asked = pairs(faulty, dialect, cases)
+    for one, models, heard in zip(cases, asked, ask_all(server, asked, stream=True), strict=True):
+        check(heard, one)
+        assert (heard.text, heard.errors) == (one.said.text, []), one
+        tries = heard.receipt["attempts"]
+        if one.place < one.shown:
+            assert [each.get("error") for each in tries] == [LOST] * 3 + [None], one
+        elif one.place >= one.whole:
+            assert [each.get("error") for each in tries] == [None], one
+            assert faulty.heard(models[1]) == []
+        else:
+            assert [(each.get("error"), each.get("continued", False)) for each in tries] == [(LOST, False), (None, True)], one
+            (asked_on,) = faulty.heard(models[1])
+            assert one.said.text.startswith(asked_on.json["messages"][-1]["content"]), one
+            assert asked_on.json["messages"][-1]["role"] == "assistant"
+
+
+SHAPES = {
+    "json_object": {"type": "json_object"},
+    "json_schema": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}}},
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_is_no_plain_text_is_not_gone_on_with(server: Installation, faulty: Faulty, dialect: str) -> None:
+    shape = SHAPES["json_object" if dialect in ("openai_chat", "openai_responses", "gemini") else "json_schema"]
+    for said, more in (
+        (CALLS, {"tools": TOOLS["openai_chat"]}),
+        (FIRST, {"tools": TOOLS["openai_chat"]}),
+        (THINKS, {}),
+        (Said('{"a": 1, "b": [2]}'), {"response_format": shape}),
+    ):
+        cases = [one for one in cuts_of(dialect, said, step=10**6) if one.shown <= one.place < one.whole]
+        asked = pairs(faulty, dialect, cases)
+        for one, models, heard in zip(cases, asked, ask_all(server, asked, stream=True, **more), strict=True):
+            check(heard, one)
+            assert [error["code"] for error in heard.errors] == [LOST], one
+            assert faulty.heard(models[1]) == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("caller", [one for one in CALLERS if one != "openai_chat"])
+def test_callers_of_every_dialect_lose_nothing(server: Installation, faulty: Faulty, caller: str, dialect: str) -> None:
+    for said, tools in ((FIRST, {}), (CALLS, {"tools": TOOLS[caller]})):
+        cases = cuts_of(dialect, said)
+        for one, heard in zip(cases, ask_all(server, pairs(faulty, dialect, cases), stream=True, caller=caller, **tools), strict=True):
+            check(heard, one)
+            early = (
+                caller == "gemini" and said.calls and not heard.errors
+            )  # its callers get a call whole, and none was whole before the cut
+            if said.text or early or not one.shown <= one.place < one.whole:
+                assert (heard.text, heard.errors) == (said.text, []), one
+                assert bare(heard.calls) == (ARGUMENTS if said.calls else ""), one
+            else:
+                assert len(heard.errors) == 1, one
+                assert ARGUMENTS.startswith(bare(heard.calls)), one
