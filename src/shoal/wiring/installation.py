@@ -17,9 +17,8 @@ _SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[[str], None]) -> int:
     """Start the workers and the mini, call `on_ready(url)` once all of them serve, and stay until told to stop; the exit status.
 
-    Errors: BadSettings, supervisor.CannotListen.
+    The settings are those that `check` has found to be right. Errors: supervisor.CannotListen.
     """
-    check(settings, config)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = settings.server
     listener = bind(server.host, server.port)
@@ -46,7 +45,6 @@ def check(settings: Settings, config: Path | None) -> None:
     from shoal.providers.configured import priced_like
     from shoal.providers.prices import look_up
     from shoal.providers.registry import load
-    from shoal.providers.row import read_rows
     from shoal.routing.routes import BadRoute, build_routes
 
     def wrong(keys: Sequence[str], what: str) -> BadSettings:
@@ -58,14 +56,13 @@ def check(settings: Settings, config: Path | None) -> None:
         routes = build_routes(settings.routes)
     except BadRoute as error:
         raise wrong(error.keys, str(error)) from None
-    known = {*settings.providers, *read_rows()}
-    for route in routes.values():
-        for named in route.models:
-            owner, slash, rest = named.partition("/")
-            if slash and not (owner in known and rest) and named not in settings.models:
-                what = f"routes.{route.name}.models: {named!r} names no provider; there is none called {owner!r}"
-                raise wrong(["routes", route.name, "models"], what)
-    for name, provider in load(settings.providers, os.environ).items():
+    providers = load(settings.providers, os.environ)
+    if routes:
+        from shoal.wiring.references import find_nobodys
+
+        for keys, what in find_nobodys(settings, routes, providers):
+            raise wrong(keys, what)
+    for name, provider in providers.items():
         try:
             if provider.missing is None:
                 parse_target(provider.base_url)

@@ -1,0 +1,66 @@
+"""Routes to nobody are told before the start, by file, line and key; what cannot be known then is not."""
+
+from pathlib import Path
+
+import pytest
+
+from shoal.providers.row import read_rows
+from shoal.settings import BadSettings, load
+from shoal.wiring.installation import check
+
+UP = '[providers.up]\nbase_url = "http://127.0.0.1:9/v1"\ndiscover = {}\n'
+
+
+@pytest.fixture(autouse=True)
+def nobodys_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No provider has a key here."""
+    for row in read_rows().values():
+        for name in (*row.api_key_env, *(variable for value in row.values.values() for variable in value.env)):
+            monkeypatch.delenv(name, raising=False)
+
+
+def told(tmp_path: Path, text: str) -> str | None:
+    """What the check says of a configuration."""
+    path = tmp_path / "shoal.toml"
+    path.write_text(text, "utf-8")
+    try:
+        check(load(path), path)
+    except BadSettings as error:
+        return str(error).replace(str(path), "shoal.toml")
+    return None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        ('[routes.x]\npolicy = "ordered"\nmodels = ["up/a", "nobody/model"]', 3, "'nobody'"),
+        ('[routes.x]\npolicy = "ordered"\nmodels = [\n  "up/a",\n  "nobody/model",\n]', 5, "'nobody'"),
+        ('[routes.x]\npolicy = "ordered"\nmodels = ["up/"]', 3, "'up/'"),
+        ('[routes.x]\npolicy = "ordered"\nmodels = ["no-such-model"]', 3, "'no-such-model' does not exist"),
+        ('[routes.x]\npolicy = "ordered"\nmodels = ["mineral"]', 3, "Did you mean 'mine'?"),
+        ('[routes.x]\npolicy = "ordered"\nmodels = ["route/y"]', 3, "a route names models only"),
+        ('[routes.x]\npolicy = "order"\nmodels = ["mine"]', 2, "'order' is not a policy"),
+        ('[routes.x]\npolicy = "conditional"\nmodels = ["mine"]\n[[routes.x.rules]]\nwhen = {a = "b"}\nmodels = ["mnie"]', 6, "'mnie'"),
+    ],
+)
+def test_a_route_to_nobody_is_told_by_line(tmp_path: Path, text: str, line: int, named: str) -> None:
+    more = '[models.mine]\ndeployments = [{ provider = "up" }]\n' + UP.format("false")
+    said = told(tmp_path, f"{text}\n{more}")
+    assert said is not None
+    assert said.startswith(f"shoal.toml:{line}: routes.x")
+    assert named in said
+
+
+@pytest.mark.parametrize("name", ["mine", "minnow", "minnow-embed", "up/whatever", "openai/whatever", "gpt-5", "claude-sonnet-4-5"])
+def test_a_route_to_somebody_is_not(tmp_path: Path, name: str) -> None:
+    more = '[models.mine]\ndeployments = [{ provider = "up" }]\n' + UP.format("false")
+    assert told(tmp_path, f'[routes.x]\npolicy = "ordered"\nmodels = ["{name}"]\n{more}') is None
+
+
+def test_a_bare_name_may_be_that_of_a_provider_that_will_be_asked(tmp_path: Path) -> None:
+    assert told(tmp_path, f'[routes.x]\npolicy = "ordered"\nmodels = ["llama-of-ours"]\n{UP.format("true")}') is None
+
+
+def test_a_provider_that_is_switched_off_is_none(tmp_path: Path) -> None:
+    said = told(tmp_path, '[routes.x]\npolicy = "ordered"\nmodels = ["openai/gpt-5"]\n[providers.openai]\nenabled = false\n')
+    assert said is not None and "none called 'openai'" in said
