@@ -278,6 +278,7 @@ def test_json_with_and_without_a_schema() -> None:
         ("gemini-2.5-flash", Thinking("auto"), {"thinkingBudget": -1, "includeThoughts": True}),
         ("gemini-3-flash-preview", Thinking("auto", shown=True), {"includeThoughts": True}),
         ("gemini-3-flash-preview", Thinking("none"), {"thinkingLevel": "MINIMAL"}),
+        ("gemini-3.7-flash", Thinking("minimal"), {"thinkingLevel": "LOW"}),
         ("gemini-3-pro-preview", Thinking("minimal"), {"thinkingLevel": "LOW"}),
         ("gemini-3-pro-preview", Thinking("medium"), {"thinkingLevel": "HIGH"}),
         ("gemini-3.1-pro-preview", Thinking("medium"), {"thinkingLevel": "MEDIUM"}),

@@ -245,3 +245,60 @@ def test_an_array_that_breaks_is_still_an_array() -> None:
 def test_whole_and_streamed_answers_agree() -> None:
     (only,) = (json.loads(one[6:]) for one in STREAM.decode().split("\r\n\r\n") if "finishReason" in one)
     assert read(json.dumps(only).encode(), NOBODY).usage == fold(told(STREAM)).usage
+
+
+def piece(path: str, *, more: bool = False, **value: Any) -> dict[str, Any]:
+    """A part of a call's arguments; within, `more` of the same is to come."""
+    return {"jsonPath": path, **value, **({"willContinue": True} if more else {})}
+
+
+def going_on(*pieces: dict[str, Any], last: bool = False) -> dict[str, Any]:
+    """A later part of a call that comes in pieces."""
+    return {"functionCall": {"partialArgs": list(pieces), **({} if last else {"willContinue": True})}}
+
+
+BEGUN = {"functionCall": {"name": "f", "id": "c1", "willContinue": True}, "thoughtSignature": "s"}
+CLOSED: dict[str, Any] = {"functionCall": {}}
+WORDS = [going_on(piece("$.a", stringValue="x", more=True)), going_on(piece("$.a", stringValue="y"))]
+
+
+@pytest.mark.parametrize(
+    ("parts", "arguments"),
+    [
+        ([BEGUN, *WORDS, CLOSED], {"a": "xy"}),
+        ([BEGUN, *WORDS, going_on(piece("$.b", numberValue=3), last=True)], {"a": "xy", "b": 3}),
+        ([BEGUN, *WORDS], {"a": "xy"}),
+        ([BEGUN, CLOSED], {}),
+        ([BEGUN], {}),
+        ([BEGUN, going_on(piece("$.l[0].n", boolValue=False), piece("$.l[0].m", stringValue="")), CLOSED], {"l": [{"n": False, "m": ""}]}),
+        ([BEGUN, going_on(piece("$.l[0]", nullValue=None), piece("$.l[1]", numberValue=1.5)), CLOSED], {"l": [None, 1.5]}),
+        ([BEGUN, going_on(piece("$['odd name']['it\\'s']", stringValue="x")), CLOSED], {"odd name": {"it's": "x"}}),
+        (
+            [{"functionCall": {"name": "f", "id": "c1", "partialArgs": [piece("$.a", stringValue="x")]}, "thoughtSignature": "s"}],
+            {"a": "x"},
+        ),
+    ],
+)
+def test_a_call_that_comes_in_pieces_is_told_whole(parts: list[dict[str, Any]], arguments: Any) -> None:
+    for stream in ([event(part) for part in parts], [event(*parts)]):
+        answer = fold(told(b"".join(stream) + event(CLOSED, {"text": "so"}, reason="STOP")))
+        call, words = answer.choices[0].parts
+        assert isinstance(call, ToolCall)
+        assert (call.id, call.name, call.signature, json.loads(call.arguments)) == ("c1", "f", "s", arguments)
+        assert (words, answer.choices[0].finish) == (Text("so"), "tool_calls")
+
+
+def test_two_calls_in_pieces_stay_apart() -> None:
+    second = {"functionCall": {"name": "g", "id": "c2", "willContinue": True}}
+    answer = fold(told(event(BEGUN) + event(*WORDS) + event(second) + event(CLOSED) + event(reason="STOP")))
+    assert [(call.name, call.arguments) for call in answer.choices[0].parts if isinstance(call, ToolCall)] == [
+        ("f", '{"a":"xy"}'),
+        ("g", "{}"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["", "$", "a", "$.a[7]", "$.a.b", "$.a[0]", "$.", "$.a[99999999999]", "$" + ".x" * 200])
+def test_a_piece_without_a_place_is_garbled(path: str) -> None:
+    with pytest.raises(Fault) as caught:
+        told(event(BEGUN) + event(going_on(piece("$.a", stringValue="x"), piece(path, numberValue=1))) + event(reason="STOP"))
+    assert caught.value.kind == "upstream_garbled"

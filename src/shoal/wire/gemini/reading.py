@@ -24,7 +24,8 @@ from shoal.core.conversation import Finish
 from shoal.core.errors import Fault
 from shoal.wire.gemini import citations, logprobs, usage
 from shoal.wire.gemini.parts import medium
-from shoal.wire.gemini.shapes import Candidate, FunctionCall, Part, Response
+from shoal.wire.gemini.pieces import Pieces
+from shoal.wire.gemini.shapes import ABSENT, Candidate, FunctionCall, Part, Response
 from shoal.wire.gemini.signatures import ORIGIN
 
 _FINISH: dict[str, Finish] = {
@@ -60,6 +61,7 @@ class _Choice:
         self.block = -1
         self.thinking = False
         self.reason: str | None = None
+        self.pieces: Pieces | None = None
 
 
 class Reading:
@@ -107,20 +109,23 @@ class Reading:
             yield from self._part(part, choice)
         for citation in citations.read(candidate, choice.texts):
             yield CitationDelta(citation, choice.index)
+        if candidate.finish_reason is not None:
+            yield from self._whole(choice)
         if candidate.logprobs_result is not None:
             yield LogprobsDelta(logprobs.read(candidate.logprobs_result), choice.index)
         choice.reason = candidate.finish_reason or choice.reason
 
     def _part(self, part: Part, choice: _Choice) -> Iterator[Delta]:
+        if part.function_call is not None:
+            choice.thinking = False
+            yield from self._call(part.function_call, part.thought_signature, choice)
+            return
+        yield from self._whole(choice)
         if part.text is not None and part.thought:
             if not choice.thinking:
                 choice.block += 1
             choice.thinking = part.thought_signature is None
             yield ReasoningDelta(part.text, part.thought_signature, origin=ORIGIN, block=choice.block, choice=choice.index)
-            return
-        if part.function_call is not None:
-            choice.thinking = False
-            yield self._call(part.function_call, part.thought_signature, choice)
             return
         text = part.text
         if text:
@@ -136,15 +141,30 @@ class Reading:
             choice.thinking = False
             yield ReasoningDelta(signature=part.thought_signature, origin=ORIGIN, block=choice.block, choice=choice.index)
 
-    def _call(self, call: FunctionCall, signature: str | None, choice: _Choice) -> Delta:
-        arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()  # whole answers are indented
+    def _call(self, call: FunctionCall, signature: str | None, choice: _Choice) -> Iterator[Delta]:
+        if call.name:
+            yield from self._whole(choice)
+            choice.pieces = Pieces(call, signature)
+        if choice.pieces is None:  # the end of one that had none
+            return
+        choice.pieces.signature = choice.pieces.signature or signature
+        choice.pieces.take(call.partial_args or [])
+        if not call.will_continue:
+            yield from self._whole(choice, call.args)
+
+    def _whole(self, choice: _Choice, args: msgspec.Raw = ABSENT) -> Iterator[Delta]:
+        """The call that was open, if one was, with all its arguments."""
+        call, choice.pieces = choice.pieces, None
+        if call is None:
+            return
+        arguments = msgspec.json.format(bytes(args), indent=-1).decode()  # whole answers are indented
         if arguments == "null":
-            arguments = "{}"
+            arguments = call.arguments()
         index, choice.calls = choice.calls, choice.calls + 1
         # an id that is the same however often the answer is read, and another in every answer
         where = self._id or hashlib.blake2s(f"{call.name}{arguments}".encode(), digest_size=8).hexdigest()
         identity = call.id or f"call_{where}_{choice.index}_{index}"
-        return ToolCallDelta(index, identity, call.name, arguments, signature, choice.index)
+        yield ToolCallDelta(index, identity, call.name, arguments, call.signature, choice.index)
 
 
 def _finish(choice: _Choice) -> Finish | None:

@@ -11,12 +11,23 @@ ABSENT = msgspec.Raw(b"null")
 Count = int | None
 
 
+class PartialArg(msgspec.Struct, rename="camel"):
+    """A piece of a call's arguments, and its place among them. What has no value is null."""
+
+    json_path: str = ""
+    string_value: str | None = None
+    number_value: int | float | None = None
+    bool_value: bool | None = None
+
+
 class FunctionCall(msgspec.Struct, rename="camel"):
-    """A call of the caller's function; `args` is an object."""
+    """A call of the caller's function; `args` is an object. One that continues comes in pieces, and only the first has its name."""
 
     name: str = ""
     id: str | None = None
     args: msgspec.Raw = ABSENT
+    partial_args: list[PartialArg] | None = None
+    will_continue: bool | None = None
 
 
 class Blob(msgspec.Struct, rename="camel"):

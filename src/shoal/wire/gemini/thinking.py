@@ -11,7 +11,7 @@ from shoal.wire.gemini.members import Members
 
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 _LEVELS = {"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
-_FIRST_THINKER, _FIRST_WITH_LEVELS = 2.5, 3.0
+_FIRST_THINKER, _FIRST_WITH_LEVELS, _WITHOUT_LEAST = 2.5, 3.0, 3.7
 _AS_IT_LIKES = -1
 _LEAST_OF_PRO = 128
 """A Pro of the generation 2.5 cannot be kept from thinking."""
@@ -38,8 +38,8 @@ def write(thinking: Thinking, model: str) -> dict[str, Any] | None:
 
 def _level(effort: str, model: str) -> dict[str, Any]:
     level = _LEVELS[effort]
-    if level == "MINIMAL" and "-pro" in model:
-        level = "LOW"  # a Pro has no less
+    if level == "MINIMAL" and ("-pro" in model or generation(model) >= _WITHOUT_LEAST):
+        level = "LOW"  # a Pro has no less, and none since this generation
     if level == "MEDIUM" and "gemini-3-pro" in model:
         level = "HIGH"  # the first of its generation has only two
     return {"thinkingLevel": level}
