@@ -73,7 +73,7 @@ def test_every_block() -> None:
         ("pause_turn", "stop"),
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
-        ("tool_use", "tool_calls"),
+        ("tool_use", "stop"),
         ("refusal", "content_filter"),
         ("never_seen", "stop"),
         (None, None),
@@ -86,7 +86,19 @@ def test_why_it_stopped(reason: str | None, finish: str | None) -> None:
 def test_an_answer_with_calls_stops_for_them() -> None:
     call = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
     assert read(message(call, stop="end_turn"), ASKED).choices[0].finish == "tool_calls"
+    assert read(message(call, stop="tool_use"), ASKED).choices[0].finish == "tool_calls"
     assert read(message(call, stop="max_tokens"), ASKED).choices[0].finish == "length"
+
+
+def test_a_summary_on_the_way_is_counted_too() -> None:
+    iterations = [
+        {"type": "compaction", "input_tokens": 100, "output_tokens": 20, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 0},
+        {"type": "message", "input_tokens": 7, "output_tokens": 3},
+        {"type": "advisor_message", "input_tokens": 50, "output_tokens": 40},
+    ]
+    used = {"input_tokens": 7, "output_tokens": 3, "iterations": iterations}
+    assert read(message(usage=used), ASKED).usage == Usage(112, 23, 5, 0)
+    assert read(message(usage=used | {"iterations": None}), ASKED).usage == Usage(7, 3)
 
 
 def test_a_refusal_says_why() -> None:

@@ -123,6 +123,15 @@ def test_every_event() -> None:
     assert isinstance(WHOLE[0], Began)
 
 
+def test_an_answer_that_was_made_in_advance() -> None:
+    content = [{"type": "text", "text": "so"}, {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}]
+    first = event("message_start", message={"id": "msg_1", "model": "claude-x", "content": content, "stop_reason": "tool_use"})
+    answer = fold(heard(first + event("message_stop")))
+    assert answer.choices[0] == Choice((Text("so"), ToolCall("c", "f", '{"a": 1}')), "tool_calls")
+    more = start(2, type="text", text="!") + stop(2)
+    assert fold(heard(first + more + END)).choices[0].parts == (*answer.choices[0].parts, Text("!"))
+
+
 @given(st.lists(st.integers(0, len(STREAM)), max_size=6))
 def test_the_bytes_may_be_cut_anywhere(cuts: list[int]) -> None:
     assert heard(STREAM, *cuts) == WHOLE

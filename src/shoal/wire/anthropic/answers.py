@@ -83,7 +83,9 @@ def finish(reason: str | None, calls: bool) -> Finish | None:
     if reason is None:
         return None
     found = FINISHES.get(reason, "stop")
-    return "tool_calls" if calls and found == "stop" else found
+    if found in ("stop", "tool_calls"):  # the use of Anthropic's own tools is nothing that the caller could do
+        return "tool_calls" if calls else "stop"
+    return found
 
 
 def _parts(content: list[Block]) -> list[Part]:

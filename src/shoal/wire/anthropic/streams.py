@@ -17,6 +17,8 @@ class _Message(msgspec.Struct):
     id: str | None = None
     model: str | None = None
     usage: msgspec.Raw = _NULL
+    content: list[answers.Block] | None = None
+    stop_reason: str | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -74,6 +76,7 @@ class Reader(streamed.Reader[bytes]):
         self._counts = usage.Counts()
         self._calls = self._thoughts = self._length = 0
         self._began = self._ended = False
+        self._reason: str | None = None  # as the first event had it
 
     @property
     def whole(self) -> bool:
@@ -103,12 +106,16 @@ class Reader(streamed.Reader[bytes]):
             case "message_delta":
                 self._end(event, out)
             case "message_stop":
-                self._finish(_Delta(), out)
+                self._finish(_Delta(stop_reason=self._reason), out)
 
     def _begin(self, message: _Message, out: list[Delta]) -> None:
         if not self._began:
             self._began = True
             out.append(Began(message.id or "", message.model or ""))
+            self._reason = message.stop_reason
+            for index, block in enumerate(message.content or ()):  # an answer that was made in advance
+                self._start(Event(index=index, content_block=block), out)
+                self._stop(index, out)
         self._count(message.usage, out)
 
     def _count(self, raw: msgspec.Raw, out: list[Delta]) -> None:

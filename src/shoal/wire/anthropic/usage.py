@@ -24,6 +24,19 @@ class _Tools(msgspec.Struct):
     web_search_requests: _Count | None = None
 
 
+class _Iteration(msgspec.Struct):
+    """One of the times that the model was asked. Only a summary of the conversation so far is not in the counts of the whole.
+
+    https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage
+    """
+
+    type: str | None = None
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    cache_read_input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+
+
 class Counts(msgspec.Struct):
     """The counts of a usage object; in a stream a later one replaces what it names."""
 
@@ -34,6 +47,7 @@ class Counts(msgspec.Struct):
     cache_creation: _Creation | None = None
     output_tokens_details: _Details | None = None
     server_tool_use: _Tools | None = None
+    iterations: list[_Iteration] | None = None
 
     def merged(self, later: "Counts") -> "Counts":
         """These counts, with those that `later` names in their place."""
@@ -42,16 +56,24 @@ class Counts(msgspec.Struct):
 
     def usage(self) -> Usage:
         """What was used; input is unknown where it was not counted, whatever the cache did."""
-        read, write = self.cache_read_input_tokens, self.cache_creation_input_tokens
+        summed = [one for one in self.iterations or () if one.type == "compaction"]
+        read = _sum(self.cache_read_input_tokens, *(one.cache_read_input_tokens for one in summed))
+        write = _sum(self.cache_creation_input_tokens, *(one.cache_creation_input_tokens for one in summed))
+        fresh = None if self.input_tokens is None else _sum(self.input_tokens, *(one.input_tokens for one in summed))
         return Usage(
-            input=None if self.input_tokens is None else self.input_tokens + (read or 0) + (write or 0),
-            output=self.output_tokens,
+            input=None if fresh is None else fresh + (read or 0) + (write or 0),
+            output=None if self.output_tokens is None else _sum(self.output_tokens, *(one.output_tokens for one in summed)),
             cache_read=read,
             cache_write=write,
             reasoning=self.output_tokens_details.thinking_tokens if self.output_tokens_details else None,
             cache_write_1h=self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else None,
             web_searches=self.server_tool_use.web_search_requests if self.server_tool_use else None,
         )
+
+
+def _sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 _decoder = msgspec.json.Decoder(Counts)
