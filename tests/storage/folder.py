@@ -1,6 +1,6 @@
 """A process that folds a journal's directory into a database until a line or the end of stdin.
 
-Arguments: database, directory, "all" or "dead" (whose segments).
+Arguments: the database's address, directory, "all" or "dead" (whose segments).
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from shoal.storage.store import open_store
 
 
 async def main() -> None:
-    store = await open_store(Path(sys.argv[1]))
+    store = await open_store(sys.argv[1])
     folder = store.fold(Path(sys.argv[2]))
     print("ready", flush=True)
     stopped = asyncio.create_task(asyncio.to_thread(sys.stdin.readline))

@@ -7,16 +7,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy.exc import OperationalError
+from stored_rows import query
 
 from shoal.core.ledger import Entry
 from shoal.storage import fold, usage
+from shoal.storage.bulk import STATEMENT_ROWS
 from shoal.storage.journal import Journal
 from shoal.storage.store import Store
 
@@ -25,16 +26,13 @@ HERE = Path(__file__).parent
 PATIENCE_S = 60
 
 
-def query(directory: Path, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(directory / "shoal.db")) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def count_rows(directory: Path) -> tuple[int, int]:
-    """Rows of the log, and what the roll-up says they are: these two may never differ."""
-    ((rows,),) = query(directory, "SELECT count(*) FROM requests")
-    ((summed,),) = query(directory, "SELECT coalesce(sum(requests), 0) FROM usage_days")
-    return rows, summed
+async def count_rows(store: Store) -> tuple[int, int]:
+    """Rows of the log, and what the roll-ups say they are: these may never differ."""
+    ((rows,),) = await query(store, "SELECT count(*) FROM requests")
+    ((summed,),) = await query(store, "SELECT coalesce(sum(requests), 0) FROM usage_days")
+    ((of_projects,),) = await query(store, "SELECT coalesce(sum(requests), 0) FROM project_usage_days")
+    assert summed == of_projects
+    return rows, int(summed)
 
 
 def write(directory: Path, name: str, *parts: Entry | bytes) -> Path:
@@ -63,18 +61,26 @@ async def test_the_roll_up_sums_by_day_key_and_model(store: Store, tmp_path: Pat
     write(
         tmp_path / "journal",
         "a",
-        make_entry(1, at_ms=day * 5, cache_read_tokens=4, cache_write_tokens=5, reasoning_tokens=1),
+        make_entry(1, at_ms=day * 5, charged_nano=9, cache_read_tokens=4, cache_write_tokens=5, reasoning_tokens=1),
         make_entry(2, at_ms=day * 6 - 1, status=499, cost_nano=None, input_tokens=None),
         make_entry(3, at_ms=day * 6),
-        make_entry(4, at_ms=day * 5, key_id="key_b"),
+        make_entry(4, at_ms=day * 5, key_id="key_b", project_id="proj_x"),
         make_entry(5, at_ms=day * 5, model="other"),
     )
     await store.recover(tmp_path / "journal")
-    assert query(tmp_path, "SELECT * FROM usage_days ORDER BY 1, 2, 3") == [
-        (5, "key_a", "openai/gpt", 2, 1, 1, 10, 6, 4, 5, 1, 7),
-        (5, "key_a", "other", 1, 0, 0, 10, 3, 0, 0, 0, 7),
-        (5, "key_b", "openai/gpt", 1, 0, 0, 10, 3, 0, 0, 0, 7),
-        (6, "key_a", "openai/gpt", 1, 0, 0, 10, 3, 0, 0, 0, 7),
+    assert await query(store, "SELECT * FROM usage_days ORDER BY day, key_id, model") == [
+        ("key_a", 5, "openai/gpt", 2, 1, 1, 10, 6, 4, 5, 1, 7, 9),
+        ("key_a", 5, "other", 1, 0, 0, 10, 3, 0, 0, 0, 7, 0),
+        ("key_b", 5, "openai/gpt", 1, 0, 0, 10, 3, 0, 0, 0, 7, 0),
+        ("key_a", 6, "openai/gpt", 1, 0, 0, 10, 3, 0, 0, 0, 7, 0),
+    ]
+    assert await query(
+        store, "SELECT project_id, day, model, requests, cost_nano, charged_nano FROM project_usage_days ORDER BY 1, 2, 3"
+    ) == [
+        ("proj_default", 5, "openai/gpt", 2, 7, 9),
+        ("proj_default", 5, "other", 1, 7, 0),
+        ("proj_default", 6, "openai/gpt", 1, 7, 0),
+        ("proj_x", 5, "openai/gpt", 1, 7, 0),
     ]
 
 
@@ -85,13 +91,13 @@ async def test_own_segment_is_folded_as_it_grows_and_removed_once_closed(store: 
         journal.append(make_entry(number))
         if number % 7 == 0:
             await folder.flush()
-            assert count_rows(tmp_path) == (number + 1, number + 1)
+            assert await count_rows(store) == (number + 1, number + 1)
             assert [path.name for path in journal.directory.iterdir()] == [journal.live]
     journal.close()
     await folder.flush()
-    assert count_rows(tmp_path) == (30, 30)
+    assert await count_rows(store) == (30, 30)
     assert list(journal.directory.iterdir()) == []
-    assert query(tmp_path, "SELECT * FROM journal_offsets") == []
+    assert await query(store, "SELECT * FROM journal_offsets") == []
 
 
 async def test_what_the_living_write_is_left_to_them_unless_asked_for(store: Store, tmp_path: Path, make_entry: MakeEntry) -> None:
@@ -99,21 +105,21 @@ async def test_what_the_living_write_is_left_to_them_unless_asked_for(store: Sto
     journal.append(make_entry(1))
     folder = store.fold(journal.directory)
     await folder.flush()
-    assert count_rows(tmp_path) == (0, 0)
+    assert await count_rows(store) == (0, 0)
     await folder.flush(everyone=True)
     journal.append(make_entry(2))
     await store.fold(journal.directory, journal).flush()
-    assert count_rows(tmp_path) == (2, 2)
+    assert await count_rows(store) == (2, 2)
     assert (journal.directory / str(journal.live)).exists()
     journal.close()
 
 
 async def test_groups_and_statements_end_anywhere(store: Store, tmp_path: Path, make_entry: MakeEntry) -> None:
-    sizes = (fold.GROUP_ROWS * 2 + sum(fold.STATEMENT_ROWS), fold.GROUP_ROWS, *fold.STATEMENT_ROWS, 0)
+    sizes = (fold.GROUP_ROWS * 2 + sum(STATEMENT_ROWS), fold.GROUP_ROWS, *STATEMENT_ROWS, 0)
     for name, size in enumerate(sizes):
         write(tmp_path / "journal", str(name), *(make_entry(name * 100_000 + number) for number in range(size)))
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (sum(sizes), sum(sizes))
+    assert await count_rows(store) == (sum(sizes), sum(sizes))
     assert list((tmp_path / "journal").iterdir()) == []
 
 
@@ -121,7 +127,7 @@ async def test_a_line_longer_than_a_read_is_folded(store: Store, tmp_path: Path,
     receipt = msgspec.Raw(b'"' + b"x" * (3 * fold.READ_BYTES) + b'"')
     write(tmp_path / "journal", "a", make_entry(1), make_entry(2, receipt=receipt), make_entry(3))
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (3, 3)
+    assert await count_rows(store) == (3, 3)
     found = await store.receipts.find("req_000000002")
     assert found is not None
     assert found.receipt == receipt
@@ -132,7 +138,7 @@ async def test_a_group_larger_than_a_read_is_cut_between_lines(store: Store, tmp
     count = 3 * fold.READ_BYTES // 1000
     write(tmp_path / "journal", "a", *(make_entry(number, receipt=receipt) for number in range(count)))
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (count, count)
+    assert await count_rows(store) == (count, count)
     assert list((tmp_path / "journal").iterdir()) == []
 
 
@@ -145,10 +151,10 @@ async def test_a_line_torn_at_any_byte_waits_until_it_is_whole(store: Store, tmp
             line = msgspec.json.encode(make_entry(number)) + b"\n"
             segment.write(line[:at])
             await folder.flush()
-            assert count_rows(tmp_path) == (number, number)
+            assert await count_rows(store) == (number, number)
             segment.write(line[at:])
             await folder.flush()
-            assert count_rows(tmp_path) == (number + 1, number + 1)
+            assert await count_rows(store) == (number + 1, number + 1)
     journal.close()
     assert not (journal.directory / fold.REJECTED).exists()
 
@@ -158,7 +164,7 @@ async def test_what_a_dead_process_left_torn_at_any_byte_is_set_aside(store: Sto
     for at in range(len(torn)):
         write(tmp_path / "journal", f"{at:04d}", make_entry(at), torn[:at])
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (len(torn), len(torn))
+    assert await count_rows(store) == (len(torn), len(torn))
     aside = {path.name: path.read_bytes() for path in (tmp_path / "journal" / fold.REJECTED).iterdir()}
     assert aside == {f"{at:04d}.jsonl": torn[:at] + b"\n" for at in range(1, len(torn))}
 
@@ -166,7 +172,7 @@ async def test_what_a_dead_process_left_torn_at_any_byte_is_set_aside(store: Sto
 async def test_a_last_line_that_lacks_its_end_alone_counts(store: Store, tmp_path: Path, make_entry: MakeEntry) -> None:
     write(tmp_path / "journal", "a", make_entry(1), msgspec.json.encode(make_entry(2)))
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (2, 2)
+    assert await count_rows(store) == (2, 2)
     assert list((tmp_path / "journal").iterdir()) == []
 
 
@@ -180,7 +186,7 @@ async def test_lines_that_are_no_entries_are_set_aside_with_a_warning(
     write(tmp_path / "journal", "a", make_entry(1), lines, make_entry(2), b"\n\n", make_entry(3))
     with caplog.at_level(logging.WARNING):
         await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (3, 3)
+    assert await count_rows(store) == (3, 3)
     assert (tmp_path / "journal" / fold.REJECTED / "a.jsonl").read_bytes() == lines
     assert [record.getMessage() for record in caplog.records] == [
         "7 lines of the journal's segment a.jsonl are not entries; they were moved to rejected/"
@@ -194,13 +200,13 @@ async def test_an_id_that_is_known_counts_once_in_the_log_and_in_the_roll_up(sto
     again = [make_entry(number, cost_nano=1000) for number in range(500, 700)]
     write(tmp_path / "journal", "b", *again, *again, make_entry(800))
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (701, 701)
+    assert await count_rows(store) == (701, 701)
     expected = 600 * 7 + 100 * 1000 + 7
-    assert query(tmp_path, "SELECT sum(cost_nano) FROM requests") == [(expected,)]
-    assert query(tmp_path, "SELECT sum(cost_nano) FROM usage_days") == [(expected,)]
+    assert await query(store, "SELECT sum(cost_nano) FROM requests") == [(expected,)]
+    assert await query(store, "SELECT sum(cost_nano) FROM usage_days") == [(expected,)]
 
 
-@pytest.mark.parametrize("step", ["_insert", "save", "_unlink", "_read_lines", "_set_aside"])
+@pytest.mark.parametrize("step", ["insert", "charge", "save", "_unlink", "_read_lines", "_set_aside"])
 async def test_a_failure_at_any_step_is_made_good_by_the_next_round(
     store: Store, tmp_path: Path, make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -220,11 +226,11 @@ async def test_a_failure_at_any_step_is_made_good_by_the_next_round(
     monkeypatch.setattr(place, step, fail)
     with pytest.raises(OSError, match="the power went"):
         await store.recover(tmp_path / "journal")
-    rows, summed = count_rows(tmp_path)
+    rows, summed = await count_rows(store)
     assert rows == summed
     monkeypatch.undo()
     await store.recover(tmp_path / "journal")
-    assert count_rows(tmp_path) == (len(entries), len(entries))
+    assert await count_rows(store) == (len(entries), len(entries))
     assert (tmp_path / "journal" / fold.REJECTED / "a.jsonl").read_bytes() == b"garbage\n"
     assert [path.name for path in (tmp_path / "journal").iterdir()] == [fold.REJECTED]
 
@@ -237,12 +243,12 @@ async def test_run_goes_on_after_a_locked_database_and_folds_the_rest_when_stopp
     journal.append(make_entry(1))
     flush, rounds = folder.flush, 0
 
-    async def fail_twice() -> None:
+    async def fail_twice(*, everyone: bool) -> None:
         nonlocal rounds
         rounds += 1
         if rounds <= 2:
             raise OperationalError("BEGIN IMMEDIATE", None, sqlite3.OperationalError("database is locked"))
-        await flush()
+        await flush(everyone=everyone)
         if rounds <= 4:
             journal.append(make_entry(rounds))
         if rounds == 4:
@@ -254,7 +260,7 @@ async def test_run_goes_on_after_a_locked_database_and_folds_the_rest_when_stopp
     with caplog.at_level(logging.ERROR):
         await folder.run()
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["cannot fold the journal, will go on trying"]
-    assert count_rows(tmp_path) == (3, 3)
+    assert await count_rows(store) == (3, 3)
     assert list(journal.directory.iterdir()) == []
 
 
@@ -270,13 +276,13 @@ async def test_a_known_offset_is_not_read_again(
     journal.close()
 
 
-async def test_kill_9_of_writers_and_folders_loses_nothing_and_counts_nothing_twice(store: Store, tmp_path: Path) -> None:
+async def test_kill_9_of_writers_and_folders_loses_nothing_and_counts_nothing_twice(store: Store, address: str, tmp_path: Path) -> None:
     """Three writers are killed at random moments while two folders work; folders are killed too; then what is left is recovered."""
     dice = random.Random(20_26)
     directory = tmp_path / "journal"
     announced: set[str] = set()
     for round_ in range(2):
-        folders = [start("folder.py", tmp_path / "shoal.db", directory, mode) for mode in ("all", "dead")]
+        folders = [start("folder.py", address, directory, mode) for mode in ("all", "dead")]
         for process in folders:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
@@ -293,16 +299,16 @@ async def test_kill_9_of_writers_and_folders_loses_nothing_and_counts_nothing_tw
         for process in (*writers.values(), folders[0]):
             process.communicate(timeout=PATIENCE_S)
     await store.recover(directory)
-    ids = {name for (name,) in query(tmp_path, "SELECT request_id FROM requests")}
+    ids = {name for (name,) in await query(store, "SELECT request_id FROM requests")}
     assert announced <= ids
     assert len(ids - announced) <= 6  # written, and killed before it was said
-    assert count_rows(tmp_path) == (len(ids), len(ids))
+    assert await count_rows(store) == (len(ids), len(ids))
     assert list(directory.glob("*.jsonl")) == []
 
 
-async def test_processes_that_fold_the_same_segments_at_once_count_each_line_once(store: Store, tmp_path: Path) -> None:
+async def test_processes_that_fold_the_same_segments_at_once_count_each_line_once(store: Store, address: str, tmp_path: Path) -> None:
     directory = tmp_path / "journal"
-    folders = [start("folder.py", tmp_path / "shoal.db", directory, "all") for _ in range(2)]
+    folders = [start("folder.py", address, directory, "all") for _ in range(2)]
     writers = [start("appender.py", directory, name, 0, 1500) for name in ("a", "b")]
     for process in writers:
         process.communicate(timeout=PATIENCE_S)
@@ -311,9 +317,9 @@ async def test_processes_that_fold_the_same_segments_at_once_count_each_line_onc
         _, errors = process.communicate(b"\n", timeout=PATIENCE_S)
         assert (process.returncode, errors) == (0, b"")
     await store.recover(directory)
-    assert count_rows(tmp_path) == (3000, 3000)
-    assert query(tmp_path, "SELECT sum(input_tokens), sum(cost_nano) FROM usage_days") == [(3000, 3000)]
-    assert query(tmp_path, "SELECT count(*) FROM journal_offsets WHERE folded_bytes < 0") == [(0,)]
+    assert await count_rows(store) == (3000, 3000)
+    assert await query(store, "SELECT sum(input_tokens), sum(cost_nano) FROM usage_days") == [(3000, 3000)]
+    assert await query(store, "SELECT count(*) FROM journal_offsets WHERE folded_bytes < 0") == [(0,)]
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[bytes]:

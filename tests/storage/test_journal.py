@@ -102,7 +102,7 @@ def test_segments_rotate_and_no_entry_is_split(tmp_path: Path, make_entry: MakeE
     for entry in entries:
         journal.append(entry)
     segments = read_segments(tmp_path)
-    assert len(segments) == 4
+    assert len(segments) == 5
     assert all(0 < len(segment) <= 1000 and segment.endswith(b"\n") for segment in segments)
     assert read_entries(tmp_path) == entries
     journal.close()

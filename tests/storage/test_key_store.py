@@ -92,15 +92,15 @@ async def test_what_changed_is_told_once_and_in_order(store: Store) -> None:
     assert (change.name, change.active, change.revision) == ("a", False, seen + 1)
 
 
-async def test_another_process_sees_changes_at_once(store: Store, tmp_path: Path) -> None:
-    other = await open_store(f"sqlite:///{tmp_path}/shoal.db")
+async def test_another_process_sees_changes_at_once(store: Store, address: str) -> None:
+    other = await open_store(address)
     secret = await other.keys.create("app")
     assert await store.keys.find(hash_secret(secret)) is not None
     await other.close()
 
 
-async def test_changes_made_at_the_same_time_each_get_a_revision(store: Store, tmp_path: Path) -> None:
-    other = await open_store(tmp_path / "shoal.db")
+async def test_changes_made_at_the_same_time_each_get_a_revision(store: Store, address: str) -> None:
+    other = await open_store(address)
     await asyncio.gather(*(which.keys.create(f"{n}") for n, which in enumerate([store, other] * 10)))
     assert [key.revision for key in await store.keys.changed_since(0)] == list(range(1, 21))
     outcomes = await asyncio.gather(*(which.keys.create("same") for which in [store, other] * 3), return_exceptions=True)

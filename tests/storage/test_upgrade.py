@@ -23,13 +23,13 @@ SLOW = "import asyncio, sys; from pathlib import Path; from shoal.storage.upgrad
 RUN = "asyncio.run(ensure_schema(Path(sys.argv[1])))"
 
 
-async def test_the_newest_migration_leaves_exactly_the_schema(tmp_path: Path) -> None:
+async def test_the_newest_migration_leaves_exactly_the_schema(address: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    await ensure_schema(tmp_path / "shoal.db")
-    engine = open_engine(parse_address(tmp_path / "shoal.db"))
+    await ensure_schema(address)
+    engine = open_engine(parse_address(address))
     async with engine.connect() as connection:
         assert await connection.run_sync(lambda c: compare_metadata(MigrationContext.configure(c), metadata)) == []
         assert await connection.run_sync(read_version) == HEAD
@@ -38,8 +38,8 @@ async def test_the_newest_migration_leaves_exactly_the_schema(tmp_path: Path) ->
     await engine.dispose()
 
 
-async def test_up_and_down_and_up(tmp_path: Path) -> None:
-    engine = open_engine(parse_address(tmp_path / "shoal.db"))
+async def test_up_and_down_and_up(address: str) -> None:
+    engine = open_engine(parse_address(address))
     for target, tables in ((HEAD, set(metadata.tables)), ("base", set()), (HEAD, set(metadata.tables))):
         await upgrade(engine, target)
         async with engine.connect() as connection:
@@ -48,13 +48,13 @@ async def test_up_and_down_and_up(tmp_path: Path) -> None:
     await engine.dispose()
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from alembic import op
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the power went")
 
-    engine = open_engine(parse_address(tmp_path / "shoal.db"))
+    engine = open_engine(parse_address(address))
     monkeypatch.setattr(op, "create_index", fail)
     with pytest.raises(RuntimeError, match="the power went"):
         await upgrade(engine)
@@ -65,16 +65,21 @@ async def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monk
     await engine.dispose()
 
 
-def test_four_processes_at_once_all_succeed(tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen([sys.executable, "-c", SLOW + RUN, tmp_path / "new" / "shoal.db"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(4)
-    ]
+def start_upgrade(address: str) -> subprocess.Popen[bytes]:
+    run = "asyncio.run(ensure_schema(sys.argv[1]))"
+    return subprocess.Popen([sys.executable, "-c", SLOW + run, address], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+async def test_four_processes_at_once_all_succeed(address: str) -> None:
+    processes = [start_upgrade(address) for _ in range(4)]
     errors = [process.communicate(b"x", timeout=60)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, b"".join(errors).decode()
-    with closing(sqlite3.connect(tmp_path / "new" / "shoal.db")) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    engine = open_engine(parse_address(address))
+    async with engine.connect() as connection:
+        assert await connection.run_sync(read_version) == HEAD
+        if address.startswith("sqlite"):
+            assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
+    await engine.dispose()
 
 
 def test_alembic_is_not_imported_when_the_schema_is_current(tmp_path: Path) -> None:
@@ -152,7 +157,8 @@ def test_a_path_may_hold_anything() -> None:
         ("sqlite://", "must name a file"),
         ("sqlite:///:memory:", "must name a file"),
         ("sqlite:///file:x?mode=memory&uri=true", "must name a file"),
-        ("postgresql://localhost/shoal", "names postgresql"),
+        ("mysql://localhost/shoal", "names mysql, which Shoal does not know"),
+        ("postgresql://localhost", "must name a database"),
         ("sqlite://host:nonsense/x", "not a database URL"),
     ],
 )

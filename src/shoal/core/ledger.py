@@ -27,7 +27,8 @@ NO_RECEIPT = msgspec.Raw(b"null")
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One request, whatever became of it. `receipt` is the JSON object the caller may ask for again; texts that are not known are empty.
 
-    Token counts and cost are None when not reported or not known, which is not the same as 0.
+    Token counts and cost are None when not reported or not known, which is not the same as 0. `charged_nano` is what the organisation
+    pays, None where nothing is counted; it was held in `lease`. `user_id` is the caller's own name for whom it asks.
     """
 
     request_id: str
@@ -52,3 +53,8 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     duration_us: Micros = 0
     error_code: str | None = None
     receipt: msgspec.Raw = NO_RECEIPT
+    lease: str = ""
+    charged_nano: Nano | None = None
+    org_id: str = ""
+    project_id: str = ""
+    user_id: str = ""

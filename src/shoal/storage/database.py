@@ -1,20 +1,28 @@
-"""The connection to the database and how it is set up, in one place.
+"""The connection to the database and how it is set up, in one place: SQLite, one file for one machine, or PostgreSQL, one for many.
 
 SQLite runs in WAL mode with synchronous=FULL: a commit is on the disk when it returns, so a journal segment may go once it is folded.
-Transactions opened through `writing` take the write lock at once; nobody reads, decides and then finds the lock taken.
+Transactions opened through `writing` take SQLite's write lock at once; nobody reads, decides and then finds the lock taken. PostgreSQL
+has no such lock: who reads and decides there locks the rows (`with_for_update`, which SQLite leaves out), or the table's `gate`.
 """
 
+import importlib.util
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, event, exc
+from sqlalchemy import URL, Connection, event, exc, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shoal.core.errors import Fault
 
 BUSY_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 20.0
+"""After so long a PostgreSQL that does not answer counts as away: a connection that was cut in silence says nothing."""
+
+POSTGRES = "postgresql"
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     "PRAGMA synchronous = FULL",
@@ -33,11 +41,24 @@ def parse_address(address: str | Path) -> URL:
         url = make_url(address)
     except (exc.ArgumentError, ValueError) as error:
         raise _misconfigured("is not a database URL; write sqlite:////absolute/path/to/shoal.db") from error
+    if url.get_backend_name() in (POSTGRES, "postgres"):
+        return _parse_postgres(url)
     if url.get_backend_name() != "sqlite":
-        raise _misconfigured(f"names {url.get_backend_name()}, which this release does not support; use sqlite:///path/to/shoal.db")
+        raise _misconfigured(f"names {url.get_backend_name()}, which Shoal does not know; use sqlite:///path/to/shoal.db or postgresql://")
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise _misconfigured("must name a file, because several processes share it; write sqlite:////absolute/path/to/shoal.db")
     return url.set(drivername="sqlite+aiosqlite")
+
+
+def _parse_postgres(url: URL) -> URL:
+    if not url.database:
+        raise _misconfigured("must name a database: postgresql://user:password@host/shoal")
+    if importlib.util.find_spec("asyncpg") is None:
+        raise _misconfigured("needs a driver that is not installed: pip install 'shoal[postgres]'")
+    query = {name: value for name, value in url.query.items() if name != "sslmode"}
+    if "sslmode" in url.query:  # libpq's word for what asyncpg calls ssl
+        query["ssl"] = url.query["sslmode"]
+    return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def find_file(url: URL) -> Path:
@@ -45,8 +66,20 @@ def find_file(url: URL) -> Path:
     return Path(str(url.database))
 
 
+def name_database(url: URL) -> str:
+    """What an error calls the database: its file, or its URL without the password."""
+    return url.render_as_string(hide_password=True) if url.get_backend_name() == POSTGRES else str(find_file(url))
+
+
+def is_postgres(connection: AsyncConnection | Connection) -> bool:
+    """Whether this is PostgreSQL, and not SQLite."""
+    return connection.dialect.name == POSTGRES
+
+
 def open_engine(url: URL) -> AsyncEngine:
-    """An engine for `url`, the file made readable by its owner alone. Raises Fault when the file cannot be opened."""
+    """An engine for `url`, an SQLite file made readable by its owner alone. Raises Fault when the file cannot be opened."""
+    if url.get_backend_name() == POSTGRES:
+        return _open_postgres(url)
     _create_file(find_file(url))
     engine = create_async_engine(url, pool_size=2, max_overflow=2, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _prepare_connection)
@@ -55,8 +88,33 @@ def open_engine(url: URL) -> AsyncEngine:
 
 
 def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine and pool, whose transactions hold the write lock from their beginning."""
+    """The same engine and pool, whose transactions hold SQLite's write lock from their beginning."""
     return engine.execution_options(writes=True)
+
+
+async def gate(connection: AsyncConnection, name: str) -> None:
+    """Let one transaction at a time pass, until its end; on SQLite `writing` has done that already."""
+    if is_postgres(connection):
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": gate_number(name)})
+
+
+def gate_number(name: str) -> int:
+    """The number that PostgreSQL knows a gate by."""
+    return zlib.crc32(f"shoal/{name}".encode())
+
+
+def _open_postgres(url: URL) -> AsyncEngine:
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
+    settings = {"application_name": "shoal", "timezone": "UTC", "idle_in_transaction_session_timeout": "30s", "lock_timeout": "10s"}
+    return create_async_engine(
+        url,
+        pool_size=4,
+        max_overflow=4,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args=arguments | {"server_settings": settings},
+    )
 
 
 def _create_file(path: Path) -> None:

@@ -1,8 +1,8 @@
 """From the journal into the tables, in groups, exactly once.
 
-A group's rows, its roll-ups and the new offset of its segment are one transaction, so replay continues where the last commit ended; a
-request id that is already known is ignored, in the roll-ups too. Any process may fold any segment, at the same time as others. A complete
-segment is removed once its last commit is on the disk. A line that is not an entry is moved to rejected/, and folding goes on.
+A group's rows, roll-ups and charges and the new offset of its segment are one transaction, so replay continues where the last commit
+ended; a request id that is already known is ignored, in all of them. Any process may fold any segment, beside others. A complete
+segment is removed once its last commit is on the disk. A line that is no entry is moved to rejected/, and folding goes on.
 
 The event loop is the request path's: parsing is done here in slices of well under a millisecond (a thread would hold the interpreter's
 lock for longer), reading, syncing and SQLite in threads that release it.
@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -20,7 +19,9 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shoal.core.ledger import Entry
-from shoal.storage.database import writing
+from shoal.storage.bulk import insert
+from shoal.storage.charges import charge
+from shoal.storage.database import is_postgres, writing
 from shoal.storage.journal import SUFFIX, Journal, try_lock
 from shoal.storage.schema import requests
 from shoal.storage.usage import Tally
@@ -28,23 +29,16 @@ from shoal.storage.usage import Tally
 INTERVAL_S = 0.5
 GROUP_ROWS = 2_000  # a transaction
 SLICE_ROWS = 50  # between two yields to the event loop
-STATEMENT_ROWS = (250, 50, 10, 1)  # rows an INSERT: its binding keeps the interpreter's lock; a row a statement would fight for it
 READ_BYTES = 1024 * 1024
 REJECTED = "rejected"
 
 log = logging.getLogger("shoal.storage")
 
-# sqlite3 binds an int, a str or a bytearray at once, and asks for an adapter of everything else, None and bool too, four times as long
-_COLUMNS = requests.columns.keys()
-_STREAM, _RECEIPT = _COLUMNS.index("stream"), _COLUMNS.index("receipt")
-_NOTHING = -1
-_ROW = f"({', '.join(f'nullif(?, {_NOTHING})' if column.nullable else '?' for column in requests.columns)})"
-_INSERTS = {
-    rows: f"INSERT INTO requests ({', '.join(_COLUMNS)}) "  # noqa: S608 - names of our own columns
-    f"VALUES {', '.join([_ROW] * rows)} ON CONFLICT DO NOTHING"
-    for rows in STATEMENT_ROWS
-}
 _OFFSET = text("SELECT folded_bytes FROM journal_offsets WHERE segment = :segment")
+_HOLD_OFFSET = (
+    text("INSERT INTO journal_offsets (segment, folded_bytes) VALUES (:segment, 0) ON CONFLICT DO NOTHING"),
+    text("SELECT folded_bytes FROM journal_offsets WHERE segment = :segment FOR UPDATE"),
+)
 _ADVANCE = text(
     "INSERT INTO journal_offsets (segment, folded_bytes) VALUES (:segment, :end) "
     "ON CONFLICT (segment) DO UPDATE SET folded_bytes = excluded.folded_bytes"
@@ -142,19 +136,20 @@ class Folder:
     async def _commit(self, name: str, start: int, end: int, entries: list[Entry], tally: Tally) -> int:
         """One group, unless another process has folded from `start` meanwhile. Returns the offset that now holds."""
         async with self._engine.begin() as connection:
-            folded = (await connection.execute(_OFFSET, {"segment": name})).scalar() or 0
+            folded = await _hold_offset(connection, name)
             if folded != start:
-                return int(folded)
+                return folded
             savepoint = await connection.begin_nested()
-            if await _insert(connection, entries) == len(entries):
+            if await insert(connection, entries) == len(entries):
                 await savepoint.commit()
             else:  # a known id among them: rare, and then worth the second pass
                 await savepoint.rollback()
                 entries = await _drop_known(connection, entries)
-                await _insert(connection, entries)
+                await insert(connection, entries)
                 tally = Tally()
                 tally.add(entries)
             await tally.save(connection)
+            await charge(connection, entries, f"{name}:{start}")
             await connection.execute(_ADVANCE, {"segment": name, "end": end})
         return end
 
@@ -171,24 +166,13 @@ async def recover(engine: AsyncEngine, directory: Path) -> None:
     await Folder(engine, directory).flush()
 
 
-async def _insert(connection: AsyncConnection, entries: list[Entry]) -> int:
-    """Insert the rows whose id is not known; returns how many those were."""
-    inserted = at = 0
-    for size, statement in _INSERTS.items():
-        while len(entries) - at >= size:
-            inserted += (await connection.exec_driver_sql(statement, _flatten(entries[at : at + size]))).rowcount
-            at += size
-    return inserted
-
-
-def _flatten(entries: list[Entry]) -> tuple[object, ...]:
-    """The values of these rows, one row after another, in the types that are bound fast; `_ROW` turns _NOTHING into NULL."""
-    rows = chain.from_iterable(map(msgspec.structs.astuple, entries))
-    values = [_NOTHING if value is None else value for value in rows]
-    width = len(_COLUMNS)
-    values[_STREAM::width] = map(int, values[_STREAM::width])
-    values[_RECEIPT::width] = map(bytearray, values[_RECEIPT::width])
-    return tuple(values)
+async def _hold_offset(connection: AsyncConnection, name: str) -> int:
+    """How far this segment is folded, which nobody changes until this transaction ends."""
+    held = {"segment": name}
+    if is_postgres(connection):
+        await connection.execute(_HOLD_OFFSET[0], held)
+        return int((await connection.execute(_HOLD_OFFSET[1], held)).scalar_one())
+    return int((await connection.execute(_OFFSET, held)).scalar() or 0)
 
 
 async def _drop_known(connection: AsyncConnection, entries: list[Entry]) -> list[Entry]:

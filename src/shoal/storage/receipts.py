@@ -20,4 +20,4 @@ class Receipts:
             row = (await connection.execute(select(requests).where(requests.c.request_id == request_id))).mappings().first()
         if row is None:
             return None
-        return Entry(**{**row, "receipt": msgspec.Raw(row["receipt"])})
+        return Entry(**{**row, "receipt": msgspec.Raw(row["receipt"]), "user_id": row["user_id"] or ""})

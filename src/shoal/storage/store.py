@@ -10,6 +10,7 @@ from shoal.storage.database import open_engine, parse_address
 from shoal.storage.fold import Folder, recover
 from shoal.storage.journal import Journal
 from shoal.storage.keys import KeyStore
+from shoal.storage.ledger import Ledger
 from shoal.storage.receipts import Receipts
 from shoal.storage.responses import Responses
 from shoal.storage.upgrade import upgrade
@@ -19,23 +20,24 @@ class Store:
     """The keys, the ledger and the way into it, the stored responses, keys for providers. Belongs to the event loop it was opened on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self.engine = engine
         self.keys = KeyStore(engine)
         self.receipts = Receipts(engine)
         self.responses = Responses(engine)
         self.credentials = Credentials(engine)
+        self.ledger = Ledger(engine)
 
     async def recover(self, directory: Path) -> None:
         """Fold what dead processes left in this journal directory."""
-        await recover(self._engine, directory)
+        await recover(self.engine, directory)
 
     def fold(self, directory: Path, journal: Journal | None = None, *, everyone: bool = False) -> Folder:
         """What folds this directory; run it as a task. With `everyone` it folds what living processes write, too."""
-        return Folder(self._engine, directory, journal, everyone=everyone)
+        return Folder(self.engine, directory, journal, everyone=everyone)
 
     async def close(self) -> None:
         """Close every connection and end its thread."""
-        await self._engine.dispose()
+        await self.engine.dispose()
 
 
 async def open_store(address: str | Path) -> Store:

@@ -1,7 +1,7 @@
 """Brings a database to the schema of this release, by whichever process comes first.
 
-When the schema is current, which is nearly always, this costs one query and Alembic is not imported. Otherwise a lock file beside the
-database makes the others wait, and all migrations run in one transaction: a database is upgraded whole or not at all.
+When the schema is current, which is nearly always, this costs one query and Alembic is not imported. Otherwise a lock makes the others
+wait (a file beside SQLite's, a gate in PostgreSQL), and all migrations run in one transaction: a database is upgraded whole or not at all.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, exc, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shoal.core.errors import Fault
-from shoal.storage.database import BUSY_TIMEOUT_MS, find_file, open_engine, parse_address, writing
+from shoal.storage.database import BUSY_TIMEOUT_MS, POSTGRES, find_file, gate, name_database, open_engine, parse_address, writing
 from shoal.storage.schema import HEAD
 
 MIGRATIONS = "shoal.storage:migrations"
@@ -36,18 +36,33 @@ async def ensure_schema(address: str | Path) -> None:
 
 async def upgrade(engine: AsyncEngine, target: str = HEAD) -> None:
     """The same on an open engine, to a given revision ("base" is an empty database; older revisions lose what they had no place for)."""
-    path = find_file(engine.url)
+    postgres = engine.url.get_backend_name() == POSTGRES
     try:
         async with engine.connect() as connection:
             if await connection.run_sync(read_version) == target:
                 return
-        async with _lock(path.with_name(path.name + ".lock")):
-            await asyncio.to_thread(_switch_to_wal, path)
-            async with writing(engine).begin() as connection:
-                await connection.run_sync(_migrate, target)
-    except (exc.DatabaseError, sqlite3.DatabaseError) as error:
-        cause = getattr(error, "orig", error)
-        raise Fault("internal", f"The database {path} cannot be used ({cause}): is it a Shoal database, and writable?") from error
+        await (_upgrade_postgres if postgres else _upgrade_file)(engine, target)
+    except (exc.SQLAlchemyError, sqlite3.DatabaseError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        what = "does it run, and may this user come in?" if postgres else "is it a Shoal database, and writable?"
+        name = name_database(engine.url)
+        raise Fault("internal", f"The database {name} cannot be used ({str(cause) or type(cause).__name__}): {what}") from error
+
+
+async def _upgrade_file(engine: AsyncEngine, target: str) -> None:
+    path = find_file(engine.url)
+    async with _lock(path.with_name(path.name + ".lock")):
+        await asyncio.to_thread(_switch_to_wal, path)
+        async with writing(engine).begin() as connection:
+            await connection.run_sync(_migrate, target)
+
+
+async def _upgrade_postgres(engine: AsyncEngine, target: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long another's upgrade takes
+        await gate(connection, "upgrade")
+        if await connection.run_sync(read_version) != target:
+            await connection.run_sync(_migrate, target)
 
 
 def read_version(connection: Connection) -> str | None:
@@ -75,14 +90,14 @@ def _migrate(connection: Connection, target: str) -> None:
     version = read_version(connection)
     strangers = [name for name in inspect(connection).get_table_names() if name != _VERSIONS]
     if version is None and strangers:
-        raise Fault("internal", f"The database holds tables that are not Shoal's ({strangers[0]}, ...): name another file in storage.url.")
+        raise Fault("internal", f"The database holds tables that are not Shoal's ({strangers[0]}, ...): name another in storage.url.")
     config = migration_config(connection)
     known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]  # newest first
     if version is not None and version not in known:
         raise Fault(
             "internal",
             f"The database was written by a newer Shoal (schema {version}, this one knows up to {known[0]}): upgrade Shoal, or name "
-            "another file in storage.url.",
+            "another database in storage.url.",
         )
     down = target not in known or (version in known and known.index(target) > known.index(version))
     (command.downgrade if down else command.upgrade)(config, target)
