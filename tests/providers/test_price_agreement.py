@@ -2,6 +2,7 @@
 times of the day, and what is priced besides tokens. Where it is not so, the reason stands in this file.
 """
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
@@ -15,10 +16,12 @@ from genai_prices import data_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.core.conversation import Conversation
 from shoal.core.money import Price
 from shoal.core.usage import Usage, charge
-from shoal.providers.prices import find_list
+from shoal.providers.prices import PriceList, find_list
 from shoal.providers.row import read_rows
+from shoal.wire import dialects
 
 LISTS = sorted({row.prices for row in read_rows().values() if row.prices})
 TIMES = (datetime(2026, 11, 25, 3, tzinfo=UTC), datetime(2026, 11, 25, 17, 30, tzinfo=UTC), datetime(2027, 6, 6, 0, 30, tzinfo=UTC))
@@ -191,13 +194,111 @@ def test_any_usage_of_any_model_costs_what_genai_prices_says(data: st.DataObject
     assert got == nano(theirs, model, when, **counts)
 
 
+def spoken(**usage: Any) -> dict[str, Any]:
+    """A chat completion with this usage."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+
+
+def counted(prompt: int, completion: int, total: int | None = None, **more: Any) -> dict[str, Any]:
+    """OpenAI's usage."""
+    return spoken(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total or prompt + completion, **more)
+
+
+CACHED = {"prompt_tokens_details": {"cached_tokens": 1_024}}
+THOUGHT = {"completion_tokens_details": {"reasoning_tokens": 300}}
+CLAUDE = {
+    "type": "message",
+    "id": "m",
+    "role": "assistant",
+    "model": "m",
+    "content": [{"type": "text", "text": "x"}],
+    "stop_reason": "end_turn",
+    "usage": {
+        "input_tokens": 90,
+        "cache_read_input_tokens": 250_000,
+        "cache_creation_input_tokens": 700,
+        "cache_creation": {"ephemeral_5m_input_tokens": 500, "ephemeral_1h_input_tokens": 200},
+        "output_tokens": 321,
+        "server_tool_use": {"web_search_requests": 2},
+    },
+}
+GEMINI = {
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "x"}]}, "finishReason": "STOP"}],
+    "modelVersion": "m",
+    "usageMetadata": {
+        "promptTokenCount": 9_000,
+        "cachedContentTokenCount": 4_000,
+        "candidatesTokenCount": 60,
+        "thoughtsTokenCount": 40,
+        "totalTokenCount": 9_100,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6_000}, {"modality": "AUDIO", "tokenCount": 3_000}],
+        "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 3_000}, {"modality": "AUDIO", "tokenCount": 1_000}],
+    },
+}
+CONVERSE = {
+    "output": {"message": {"role": "assistant", "content": [{"text": "x"}]}},
+    "stopReason": "end_turn",
+    "usage": {"inputTokens": 90, "outputTokens": 321, "totalTokens": 411, "cacheReadInputTokens": 1_000, "cacheWriteInputTokens": 700},
+}
+COHERE = {
+    "id": "c",
+    "finish_reason": "COMPLETE",
+    "message": {"role": "assistant", "content": [{"type": "text", "text": "x"}]},
+    "usage": {"billed_units": {"input_tokens": 17, "output_tokens": 9}, "tokens": {"input_tokens": 400, "output_tokens": 30}},
+}
+SONAR = {"citation_tokens": 2_000, "num_search_queries": 18, "reasoning_tokens": 7_300}
+ANSWERS: list[tuple[str, str, str, str, dict[str, Any]]] = [  # provider, its list, a model, their name for the API, a whole answer
+    ("openai", "openai", "gpt-4o", "chat", counted(2_000, 100, **CACHED)),
+    ("openai", "openai", "gpt-5", "chat", counted(300_000, 900, **CACHED, **THOUGHT)),
+    ("openai", "openai", "gpt-4o-audio-preview", "chat", counted(2_000, 100, prompt_tokens_details={"audio_tokens": 1_500})),
+    ("anthropic", "anthropic", "claude-sonnet-4-5", "default", CLAUDE),
+    ("gemini", "google", "gemini-2.5-flash", "default", GEMINI),
+    ("gemini", "google", "gemini-2.5-pro", "default", GEMINI),
+    ("bedrock", "aws", "anthropic.claude-sonnet-4-5-20250929-v1:0", "default", CONVERSE),
+    ("cohere", "cohere", "command-a-03-2025", "default", COHERE),
+    ("deepseek", "deepseek", "deepseek-chat", "chat", counted(5_000, 70, **CACHED, prompt_cache_hit_tokens=1_024)),
+    ("groq", "groq", "openai/gpt-oss-120b", "default", counted(2_000, 400, **CACHED, **THOUGHT)),
+    ("mistral", "mistral", "mistral-large-latest", "default", counted(2_000, 400)),
+    ("xai", "x-ai", "grok-4", "chat", counted(200_000, 100, 200_400, **CACHED, **THOUGHT)),
+    ("cerebras", "cerebras", "gpt-oss-120b", "chat", counted(2_000, 400)),
+    ("fireworks", "fireworks", "deepseek-v4-pro", "chat", counted(2_000, 400, **CACHED)),
+    ("moonshot", "moonshotai", "kimi-k2.5", "chat", counted(2_000, 400, **CACHED)),
+    ("zai", "zai", "glm-4.6", "chat", counted(2_000, 400, **CACHED, **THOUGHT)),
+    ("openrouter", "openrouter", "openai/gpt-4o", "chat", counted(2_000, 400, **CACHED)),
+    ("perplexity", "perplexity", "sonar-pro", "default", counted(2_000, 400)),
+    ("perplexity", "perplexity", "sonar-deep-research", "default", counted(33, 7_163, **SONAR)),
+    ("cloudflare", "cloudflare", "@cf/openai/gpt-oss-120b", "chat", counted(2_000, 400)),
+]
+
+
+@pytest.mark.parametrize(("provider", "prices", "model", "flavour", "answer"), ANSWERS)
+def test_an_answer_costs_what_genai_prices_reads_out_of_it(
+    provider: str, prices: str, model: str, flavour: str, answer: dict[str, Any]
+) -> None:
+    when = TIMES[0]
+    theirs = data_snapshot.get_snapshot().find_provider(None, prices, None)
+    known = theirs.find_model(model)
+    assert known is not None
+    _, their_usage = theirs.extract_usage(answer, api_flavor=flavour)
+    want = known.calc_price(their_usage, theirs, genai_request_timestamp=when).total_price
+    conversation = Conversation(model="m", messages=())
+    seen = dialects.UPSTREAMS[read_rows()[provider].dialect].answer(json.dumps(answer).encode(), conversation)
+    ours = PriceList(find_list(prices)).find(model)
+    assert ours is not None
+    assert charge(seen.usage, ours.price(when.timestamp())) == int((want * 10**9).to_integral_value(ROUND_CEILING))
+
+
+def test_answers_are_of_enough_providers() -> None:
+    assert len({provider for provider, *_ in ANSWERS}) >= 16
+
+
 NOT_CHARGED = {
     "input_image_mtok": "pictures are counted as text: no usage that we read tells their tokens apart",
     "output_image_mtok": "the gateway has no endpoint for pictures",
     "cache_image_read_mtok": "as above",
     "input_video_mtok": "as above",
     "output_video_mtok": "as above",
-    "output_citation_mtok": "Perplexity's deep research alone; its answers tell their cost, which stays in them as upstream_cost",
     "storage_searches_kcount": "no usage tells how many searches in files were made",
     "audio_hours": "speech by the hour is no chat",
     "input_audio_hours": "as above",
@@ -209,5 +310,6 @@ not used either: an answer is charged at the standard rates."""
 def test_every_other_rate_is_known_not_to_be_charged() -> None:
     ours = {"input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok", "cache_write_1h_mtok", "input_audio_mtok"}
     ours |= {"output_audio_mtok", "cache_audio_read_mtok", "output_reasoning_mtok", "requests_kcount", "web_searches_kcount"}
+    ours |= {"output_citation_mtok"}
     found = {name for _, model, _, when in priced() for name in rates(model, when)}
     assert found - ours <= set(NOT_CHARGED)

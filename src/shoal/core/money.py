@@ -22,8 +22,8 @@ class Tier(msgspec.Struct, frozen=True):
 class Price(msgspec.Struct, frozen=True):
     """What a deployment asks, in pico-USD a token, or a search where rankings are sold. A rate that is None is not known (never free).
 
-    `tiers` are the rates of long requests; `cache_write_1h_pico` that of what stays in a prompt cache for an hour. Speech and thought
-    cost what other tokens do where the last ones are None. `request_pico` is asked once, `web_search_pico` for every search in the web.
+    `tiers` are the rates of long requests; `cache_write_1h_pico` that of what stays in a prompt cache for an hour. Speech, thought and
+    quotes cost what other tokens do where the last ones are None. `request_pico` is asked once, `web_search_pico` for every search.
     """
 
     input_pico: int
@@ -39,6 +39,7 @@ class Price(msgspec.Struct, frozen=True):
     audio_cache_read_pico: int | None = None
     audio_output_pico: int | None = None
     reasoning_pico: int | None = None
+    citation_pico: int | None = None
 
     def at(self, input_tokens: int) -> "Price | Tier":
         """The rates of a request that reads so many tokens; tiers are in ascending order."""

@@ -13,7 +13,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     `billed_input` and `billed_output` are what an upstream says it charges for where that is not what it counts (Cohere);
     `searches` what a ranking used, where searches are sold and not tokens. `cache_write_1h` is the part of `cache_write` that stays for
     an hour, where that costs more; `audio_input`, `audio_cache_read` and `audio_output` are the parts of the counts that are speech.
-    `web_searches` are what the upstream's own tools looked up.
+    `web_searches` are what the upstream's own tools looked up, `citations` the part of `output` that quotes it.
     """
 
     input: int | None = None
@@ -30,6 +30,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_cache_read: int | None = None
     audio_output: int | None = None
     web_searches: int | None = None
+    citations: int | None = None
 
 
 def charge(usage: Usage, price: Price | None) -> int | None:
@@ -64,13 +65,14 @@ def charge(usage: Usage, price: Price | None) -> int | None:
 
 
 def _odd(usage: Usage, price: Price, rates: Price | Tier) -> int | None:
-    """What speech and thought cost more (or less) than the tokens they were counted with, in pico-USD; None when the counts contradict."""
+    """What speech, thought and quotes cost more (or less) than what they were counted with, in pico-USD; None when counts contradict."""
     read, cached = usage.cache_read or 0, usage.audio_cache_read or 0
     parts = (  # how many, of how many, at which price, and counted at which
         ((usage.audio_input or 0) - cached, (usage.input or 0) - read, price.audio_input_pico, rates.input_pico),
         (cached, read, price.audio_cache_read_pico, rates.cache_read_pico or 0),
         (usage.audio_output or 0, usage.output or 0, price.audio_output_pico, rates.output_pico),
         (usage.reasoning or 0, usage.output or 0, price.reasoning_pico, rates.output_pico),
+        (usage.citations or 0, usage.output or 0, price.citation_pico, rates.output_pico),
     )
     pico = 0
     for count, of, own, counted in parts:

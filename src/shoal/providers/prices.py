@@ -210,6 +210,7 @@ _ODD = {
     "cache_audio_read_mtok": "audio_cache_read_pico",
     "output_audio_mtok": "audio_output_pico",
     "output_reasoning_mtok": "reasoning_pico",
+    "output_citation_mtok": "citation_pico",
 }
 _KCOUNTS = {"requests_kcount": "request_pico", "web_searches_kcount": "web_search_pico"}
 

@@ -23,6 +23,11 @@ from shoal.wire.openai_chat.usage import read, write
             },
             Usage(5, 2, audio_input=4, audio_output=1),
         ),
+        (  # Perplexity's deep research: thought and quotes are beside the completion
+            {"prompt_tokens": 5, "completion_tokens": 2, "reasoning_tokens": 30, "citation_tokens": 400, "num_search_queries": 3},
+            Usage(5, 432, reasoning=30, web_searches=3, citations=400),
+        ),
+        ({"prompt_tokens": 5, "completion_tokens": 40, "reasoning_tokens": 30}, Usage(5, 40)),  # nobody knows whether it is counted
         ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_cache_hit_tokens": 3}, Usage(5, 2, 3)),
         ({"prompt_tokens": 5, "completion_tokens": 2, "cached_tokens": 3}, Usage(5, 2, 3)),
         # reasoning within the completion, as nearly everybody counts

@@ -1,7 +1,8 @@
 """OpenAI's usage object (https://platform.openai.com/docs/api-reference/chat/object), to and from what was used.
 
 Others report caches in places of their own: DeepSeek `prompt_cache_hit_tokens`, Moonshot `cached_tokens`, OpenRouter `cache_write_tokens`.
-xAI counts thought beside `completion_tokens` and not in it, which its total gives away.
+xAI counts thought beside `completion_tokens` and not in it, which its total gives away; Perplexity thought and what it cites, with what
+it looked up (https://docs.perplexity.ai/api-reference/chat-completions-post).
 """
 
 from collections.abc import Iterable
@@ -35,6 +36,9 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _CompletionDetails | None = None
     prompt_cache_hit_tokens: _Count | None = None
     cached_tokens: _Count | None = None
+    reasoning_tokens: _Count | None = None
+    citation_tokens: _Count | None = None
+    num_search_queries: _Count | None = None
 
 
 _usage = msgspec.json.Decoder(_Usage)
@@ -53,6 +57,10 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
         cached = seen.cached_tokens if seen.prompt_cache_hit_tokens is None else seen.prompt_cache_hit_tokens
     if reasoning and output is not None and seen.total_tokens == (seen.prompt_tokens or 0) + output + reasoning:
         output += reasoning
+    cited, searches = seen.citation_tokens, seen.num_search_queries
+    if output is not None and (cited is not None or searches is not None):
+        reasoning = seen.reasoning_tokens
+        output += (reasoning or 0) + (cited or 0)
     written = None if prompt is None else prompt.cache_write_tokens
     if written is None and prompt is not None:
         written = prompt.cache_creation_input_tokens
@@ -64,6 +72,8 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
         reasoning,
         audio_input=None if prompt is None else prompt.audio_tokens,
         audio_output=None if completion is None else completion.audio_tokens,
+        web_searches=searches,
+        citations=cited,
     )
 
 
