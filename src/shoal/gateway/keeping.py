@@ -126,9 +126,17 @@ async def _continue(call: Call) -> None:
 
 
 def _look_up(call: Call, wish: cache.Wish) -> cache.Hit | None:
-    request, endpoint = call.request, call.endpoint
+    request, endpoint, fields = call.request, call.endpoint, call.request.fields
+    names = (request.model, *(fields.models or ()), *(fields.fallbacks or ()))
+    routes = [route for name in names if (route := find_route(call.world.routes, name)) is not None]
     key = cache.cache_key(
-        call.principal.key_id, endpoint.name, endpoint.dialect, request.body, model=request.named or "", headers=call.exchange.headers
+        call.principal.key_id,
+        endpoint.name if endpoint.kind == "chat" else f"{endpoint.name} {request.stream}",  # only a chat's forms are made of each other
+        endpoint.dialect,
+        request.body,
+        model=request.named or "",
+        headers=call.exchange.headers,
+        routed_by_metadata=any(route.by_metadata for route in routes),
     )
     hit = call.world.cache.look_up(key, time.monotonic())
     call.more_headers = cache.describe(hit)
@@ -153,9 +161,8 @@ async def give(call: Call, hit: cache.Hit) -> None:
         return
     call.attempt = attempt
     call.first_byte_at = time.perf_counter()
-    both = Translated(call, stored.deployment)
-    reader = both.reader()
-    said = fold([*reader.feed(stored.body), *reader.close()]) if stored.stream else both.read(stored.body)
+    both, reader = Translated(call, stored.deployment), way.reader()  # read as it came in, written as it is wished for
+    said = fold([*reader.feed(stored.body), *reader.close()]) if stored.stream else way.read(stored.body)
     settlement = Settlement(call)
     if call.request.stream:
         writer = both.writer()

@@ -66,6 +66,11 @@ class Route(msgspec.Struct, frozen=True):
     cache_s: int | None = None
     """How long its answers are kept for the same question, in seconds; None: only where a request asks for that."""
 
+    @property
+    def by_metadata(self) -> bool:
+        """Whether a request's metadata have a say in who answers."""
+        return any(isinstance(one, Conditional) for one in (self.policy, *self.policy.within()))
+
 
 def describe(policy: Policy) -> str:
     """A policy's name with those of the policies within, such as `hedged(fastest)`; what a request wishes is `preferred`."""
