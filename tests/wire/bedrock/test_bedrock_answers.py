@@ -162,6 +162,34 @@ def test_cohere_takes_96_texts_a_call() -> None:
         assert EMBEDDINGS.answer([said], one).vectors == ((1.0, 2.0),)
 
 
+def test_nova_takes_one_text_a_call() -> None:
+    nova = Deployment("d", "m", "bedrock", "amazon.nova-2-multimodal-embeddings-v1:0")
+    extra = {name: msgspec.json.encode(value) for name, value in {"input_type": "search_query", "truncate": "END", "other": 1}.items()}
+    request = EmbeddingRequest(
+        model="e", inputs=("a", "b"), dimensions=256, extra={name: msgspec.Raw(value) for name, value in extra.items()}
+    )
+    calls = EMBEDDINGS.encode(request, nova)
+    assert [json.loads(call.body) for call in calls] == [
+        {
+            "taskType": "SINGLE_EMBEDDING",
+            "singleEmbeddingParams": {
+                "embeddingPurpose": "GENERIC_RETRIEVAL",
+                "text": {"value": text, "truncationMode": "END"},
+                "embeddingDimension": 256,
+            },
+        }
+        for text in ("a", "b")
+    ]
+    assert calls[0].dropped == ("other",)
+    least = json.loads(EMBEDDINGS.encode(EmbeddingRequest(model="e", inputs=("a",)), nova)[0].body)
+    assert least["singleEmbeddingParams"] == {"embeddingPurpose": "GENERIC_INDEX", "text": {"value": "a", "truncationMode": "NONE"}}
+    said = [
+        b'{"embeddings": [{"embedding":[1,2],"embeddingType":"TEXT"}]}',
+        b'{"embeddings":[ {"embedding":[3,4],"truncatedCharLength":9}]}',
+    ]
+    assert EMBEDDINGS.answer(said, request).vectors == ((1.0, 2.0), (3.0, 4.0))
+
+
 @pytest.mark.parametrize("bad", [b"{}", b"[]", b'{"embeddings":{"int8":[[1]]}}', b'{"embeddings":[]}', b'{"embedding":["x"]}'])
 def test_too_few_vectors_are_garbled(bad: bytes) -> None:
     with pytest.raises(Fault) as caught:

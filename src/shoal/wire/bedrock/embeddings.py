@@ -1,7 +1,8 @@
-"""Vectors of Bedrock's models, by InvokeModel: Amazon's Titan takes one text a call, Cohere's take 96.
+"""Vectors of Bedrock's models, by InvokeModel: Amazon's Titan and Nova take one text a call, Cohere's take 96.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed.html
+https://docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,14 @@ from shoal.wire.bedrock.requests import model_path
 _MOST = 96
 _TITAN_OWN = ("normalize",)
 _COHERE_OWN = ("input_type", "truncate", "max_tokens")
+# what a Nova is told, by our callers' words: its own, and Cohere's, which others took over
+_NOVA_PURPOSES = {
+    "search_document": "GENERIC_INDEX",
+    "search_query": "GENERIC_RETRIEVAL",
+    "classification": "CLASSIFICATION",
+    "clustering": "CLUSTERING",
+}
+_NOVA_OWN = ("embeddingPurpose", "truncationMode", "input_type", "truncate")
 
 
 class _Titan(msgspec.Struct):
@@ -35,9 +44,18 @@ class _Cohere(msgspec.Struct):
     embeddings: tuple[tuple[float, ...], ...] | _Typed
 
 
+class _NovaVector(msgspec.Struct):
+    embedding: tuple[float, ...]
+
+
+class _Nova(msgspec.Struct):
+    embeddings: tuple[_NovaVector, ...]
+
+
 _answer = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _titan = msgspec.json.Decoder(_Titan)
 _cohere = msgspec.json.Decoder(_Cohere)
+_nova = msgspec.json.Decoder(_Nova)
 
 
 class Embeddings:
@@ -46,8 +64,11 @@ class Embeddings:
     def encode(self, request: EmbeddingRequest, deployment: Deployment) -> tuple[HttpCall, ...]:
         """One call for each text, or for each 96 where the model is Cohere's."""
         path = model_path(deployment.upstream_model, "invoke")
-        if "cohere." in f"{deployment.upstream_model} {deployment.model}":
+        names = f"{deployment.upstream_model} {deployment.model}"
+        if "cohere." in names:
             return tuple(_ask_cohere(request, at, path) for at in range(0, len(request.inputs), _MOST))
+        if "nova-" in names:
+            return tuple(_ask_nova(request, text, path) for text in request.inputs)
         return tuple(_ask_titan(request, text, path) for text in request.inputs)
 
     def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest) -> EmbeddingAnswer:
@@ -56,9 +77,9 @@ class Embeddings:
         counts: list[int | None] = []
         try:
             for body in bodies:
-                if "embeddings" in _answer.decode(body):
-                    seen = _cohere.decode(body).embeddings
-                    vectors += seen.float if isinstance(seen, _Typed) else seen
+                found = bytes(_answer.decode(body).get("embeddings", msgspec.Raw()))
+                if found:
+                    vectors += _several(body, found)
                     counts.append(None)  # in a header that dialects do not see
                 else:
                     titan = _titan.decode(body)
@@ -77,6 +98,14 @@ class Embeddings:
         return errors.read(status, headers, body)
 
 
+def _several(body: bytes, found: bytes) -> Sequence[tuple[float, ...]]:
+    """The vectors of a Nova, which are objects in a list, or of a Cohere."""
+    if found[:1] == b"[" and found[1:].lstrip()[:1] == b"{":
+        return [one.embedding for one in _nova.decode(body).embeddings]
+    seen = _cohere.decode(body).embeddings
+    return seen.float if isinstance(seen, _Typed) else seen
+
+
 def _ask_titan(request: EmbeddingRequest, text: str, path: str) -> HttpCall:
     body: dict[str, Any] = {"inputText": text}
     if request.dimensions is not None:
@@ -93,7 +122,25 @@ def _ask_cohere(request: EmbeddingRequest, at: int, path: str) -> HttpCall:
     return _call(request, path, body, _COHERE_OWN)
 
 
+def _ask_nova(request: EmbeddingRequest, text: str, path: str) -> HttpCall:
+    """A purpose is required; what is embedded most is what will be searched."""
+    said: dict[str, Any] = {name: msgspec.json.decode(request.extra[name]) for name in _NOVA_OWN if name in request.extra}
+    wanted = said.get("input_type")
+    purpose = said.get("embeddingPurpose") or _NOVA_PURPOSES.get(wanted if isinstance(wanted, str) else "", "GENERIC_INDEX")
+    asked: dict[str, Any] = {
+        "embeddingPurpose": purpose,
+        "text": {"value": text, "truncationMode": said.get("truncationMode") or said.get("truncate") or "NONE"},
+    }
+    if request.dimensions is not None:
+        asked["embeddingDimension"] = request.dimensions
+    body = {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": asked}
+    return HttpCall(path, msgspec.json.encode(body), dropped=_dropped(request, _NOVA_OWN))
+
+
 def _call(request: EmbeddingRequest, path: str, body: dict[str, Any], own: Sequence[str]) -> HttpCall:
     body |= {name: raw for name, raw in request.extra.items() if name in own}
-    dropped = {name for name in request.extra if name not in own} | ({"user"} if request.user is not None else set())
-    return HttpCall(path, msgspec.json.encode(body), dropped=tuple(sorted(dropped)))
+    return HttpCall(path, msgspec.json.encode(body), dropped=_dropped(request, own))
+
+
+def _dropped(request: EmbeddingRequest, own: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({name for name in request.extra if name not in own} | ({"user"} if request.user is not None else set())))
