@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from shoal.core.conversation import Conversation
 from shoal.core.money import Price
 from shoal.core.usage import Usage, charge
+from shoal.providers.discovery import Discovery
+from shoal.providers.offers import Offers
 from shoal.providers.prices import PriceList, find_list
+from shoal.providers.registry import load
 from shoal.providers.row import read_rows
 from shoal.wire import dialects
 
@@ -205,8 +208,8 @@ def counted(prompt: int, completion: int, total: int | None = None, **more: Any)
     return spoken(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total or prompt + completion, **more)
 
 
-CACHED = {"prompt_tokens_details": {"cached_tokens": 1_024}}
-THOUGHT = {"completion_tokens_details": {"reasoning_tokens": 300}}
+CACHED: dict[str, Any] = {"prompt_tokens_details": {"cached_tokens": 1_024}}
+THOUGHT: dict[str, Any] = {"completion_tokens_details": {"reasoning_tokens": 300}}
 CLAUDE = {
     "type": "message",
     "id": "m",
@@ -247,7 +250,7 @@ COHERE = {
     "message": {"role": "assistant", "content": [{"type": "text", "text": "x"}]},
     "usage": {"billed_units": {"input_tokens": 17, "output_tokens": 9}, "tokens": {"input_tokens": 400, "output_tokens": 30}},
 }
-SONAR = {"citation_tokens": 2_000, "num_search_queries": 18, "reasoning_tokens": 7_300}
+SONAR: dict[str, Any] = {"citation_tokens": 2_000, "num_search_queries": 18, "reasoning_tokens": 7_300}
 ANSWERS: list[tuple[str, str, str, str, dict[str, Any]]] = [  # provider, its list, a model, their name for the API, a whole answer
     ("openai", "openai", "gpt-4o", "chat", counted(2_000, 100, **CACHED)),
     ("openai", "openai", "gpt-5", "chat", counted(300_000, 900, **CACHED, **THOUGHT)),
@@ -262,7 +265,7 @@ ANSWERS: list[tuple[str, str, str, str, dict[str, Any]]] = [  # provider, its li
     ("mistral", "mistral", "mistral-large-latest", "default", counted(2_000, 400)),
     ("xai", "x-ai", "grok-4", "chat", counted(200_000, 100, 200_400, **CACHED, **THOUGHT)),
     ("cerebras", "cerebras", "gpt-oss-120b", "chat", counted(2_000, 400)),
-    ("fireworks", "fireworks", "deepseek-v4-pro", "chat", counted(2_000, 400, **CACHED)),
+    ("fireworks", "fireworks", "accounts/fireworks/models/deepseek-v4-pro", "chat", counted(2_000, 400, **CACHED)),
     ("moonshot", "moonshotai", "kimi-k2.5", "chat", counted(2_000, 400, **CACHED)),
     ("zai", "zai", "glm-4.6", "chat", counted(2_000, 400, **CACHED, **THOUGHT)),
     ("openrouter", "openrouter", "openai/gpt-4o", "chat", counted(2_000, 400, **CACHED)),
@@ -291,6 +294,22 @@ def test_an_answer_costs_what_genai_prices_reads_out_of_it(
 
 def test_answers_are_of_enough_providers() -> None:
     assert len({provider for provider, *_ in ANSWERS}) >= 16
+
+
+def test_every_model_has_its_price_under_the_name_that_it_is_asked_by() -> None:
+    rows = read_rows()
+    places = {"AZURE_RESOURCE_NAME": "x", "CLOUDFLARE_ACCOUNT_ID": "x", "GOOGLE_CLOUD_PROJECT": "x"}
+    providers = load({}, places | {name: "k" for row in rows.values() for name in row.api_key_env})
+    lists = {prices: PriceList(find_list(prices)) for prices in LISTS}
+    offers = Offers(providers, lists, Discovery({}), TIMES[0].timestamp)
+    counts = dict.fromkeys(offers.reachable, 0)
+    for provider in offers.reachable:
+        for name in offers.names(provider):
+            counts[provider] += 1
+            assert offers.deployment(provider, name, name).price is not None, (provider, name)
+            if provider == "fireworks":
+                assert name.startswith("accounts/fireworks/")
+    assert sum(count > 5 for count in counts.values()) > 15
 
 
 NOT_CHARGED = {

@@ -54,8 +54,9 @@ class Offers:
             return
         row = self.reachable[provider].row
         for model in self._list_of(provider).models:
-            if model.rates and not model.borrowed and not model.deprecated and matches(short_name(model.id), row.listed):
-                yield self._own_name(provider, model.id)
+            name = model.called if model.rates and not model.borrowed and not model.deprecated else None
+            if name is not None and matches(short_name(name), row.listed):
+                yield self._own_name(provider, name)
 
     def serving(self, model: str) -> list[tuple[str, str]]:
         """Providers that serve a model, and what each calls it: those that call it so first, each provider once."""
@@ -97,7 +98,7 @@ class Offers:
         if key not in self._listed:
             if len(self._listed) > _REMEMBERED_MAX:
                 self._listed.clear()
-            self._listed[key] = self._list_of(provider).find(self._list_name(provider, upstream_model))
+            self._listed[key] = self._list_of(provider).find(upstream_model)
         return self._listed[key]
 
     def home_of(self, model: str) -> Provider | None:
@@ -153,11 +154,6 @@ class Offers:
                     new = new.replace(f"{{{name}}}", value)
                 return listed if new and listed.startswith(new) else new + listed.removeprefix(old)
         return listed
-
-    def _list_name(self, provider: str, upstream_model: str) -> str:
-        """The reverse, where the list's names lack a beginning that the API's have."""
-        prefix = self.providers[provider].row.listed_as.get("")
-        return upstream_model.removeprefix(prefix) if prefix else upstream_model
 
     def _is_alias(self, provider: str, model: str) -> bool:
         """Whether a provider's price list has another name for one of its own models, of a kind that callers may use."""

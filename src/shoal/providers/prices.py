@@ -76,6 +76,14 @@ class Listed(msgspec.Struct, frozen=True, array_like=True):
     borrowed: bool = False
     """It is another provider's: priced here, but not known to be served."""
 
+    @property
+    def called(self) -> str | None:
+        """A name that means it: its id, where that does, else the first that is known; None where only beginnings of names are."""
+        plain = self.id.lower()
+        if plain in self.names or (self.clause is not None and self.clause.matches(plain)):
+            return self.id
+        return self.names[0] if self.names else None
+
     def price(self, now_s: float) -> Price | None:
         """What it costs now."""
         holding = [rate.price for rate in self.rates if rate.holds(now_s)]
