@@ -208,3 +208,42 @@ def test_a_thought_keeps_the_format_that_it_was_signed_in(format: str) -> None:
 )
 def test_members_of_their_own_hide_nothing(said: dict[str, Any], parts: tuple[Any, ...]) -> None:
     assert read(chunk(said), chunk({}, "stop"), DONE).choices[0].parts == parts
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Let me "}, {"type": "text", "text": "see."}], "closed": True}
+REFERENCE = {"type": "reference", "reference_ids": [1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([THOUGHT], {"reasoning_content": "Let me see."}),
+        ([THOUGHT, {"type": "text", "text": "391"}], {"content": "391", "reasoning_content": "Let me see."}),
+        ([{"type": "text", "text": "391"}, REFERENCE], {"content": "391", "content_parts": [{"type": "text", "text": "391"}, REFERENCE]}),
+        ([{"type": "thinking", "thinking": "Hm."}], {"reasoning_content": "Hm."}),
+        ([], {}),
+    ],
+)
+def test_a_content_that_is_a_list_is_forwarded_as_a_text(content: list[Any], said: dict[str, Any]) -> None:
+    more = {"usage": COUNTS, "p": "abc"}
+    message = {"role": "assistant", "tool_calls": None, "content": content}
+    whole = {"id": "i", "choices": [{"index": 0, "finish_reason": "stop", "message": message}], **more}
+    for separators in ((",", ":"), (", ", ": ")):
+        told = json.loads(forward.complete(json.dumps(whole, separators=separators).encode(), settle))
+        assert told["choices"][0]["message"] == {"role": "assistant", "tool_calls": None, "content": "", **said}
+        assert told["p"] == "abc"
+        assert told["usage"] == COUNTS | {"cost": 0.5}
+        assert list(told)[-1] == "shoal"
+    first, last = forwarded(chunk({"content": content}, p="abc"), chunk({"content": "!"}, "stop", usage=COUNTS), DONE)
+    assert first["choices"][0]["delta"] == said
+    assert first["p"] == "abc"
+    assert last["choices"][0]["delta"] == {"content": "!"}
+    ended = forwarded(chunk({"content": content}, "stop", **more), DONE)
+    assert ended == [{**ended[0], "usage": COUNTS | {"cost": 0.5}, "shoal": {"id": "req_1"}}]
+    assert ended[0]["choices"][0]["delta"] == said
+
+
+def test_lists_that_are_no_contents_are_left_alone() -> None:
+    function = {"name": "f", "arguments": '{"content":["a"]}'}
+    delta = {"tool_calls": [{"index": 0, "id": "a", "function": function, "output": {"content": [1]}}]}
+    assert forwarded(chunk(delta), chunk({}, "tool_calls"), DONE)[0]["choices"][0]["delta"] == delta

@@ -53,15 +53,16 @@ class _Call(msgspec.Struct):
     extra_content: _ExtraContent | None = None
 
 
-class _Part(msgspec.Struct):
+class Part(msgspec.Struct):
     """A part of Mistral's content lists."""
 
     type: str | None = None
     text: str | None = None
-    thinking: "str | list[_Part] | None" = None
+    thinking: "str | list[Part] | None" = None
 
     @property
     def thought(self) -> str:
+        """The words of a part that is thought."""
         if isinstance(self.thinking, list):
             return "".join(one.text or "" for one in self.thinking)
         return self.thinking or ""
@@ -88,7 +89,7 @@ class _Picture(msgspec.Struct):
 class Said(msgspec.Struct):
     """A `delta` or a `message`."""
 
-    content: str | list[_Part] | None = None
+    content: str | list[Part] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -202,7 +203,7 @@ class _Telling:
         if said.function_call is not None:
             yield from self._call(_Call(index=0, function=said.function_call), answer_id)
 
-    def _parts(self, parts: list[_Part]) -> Iterator[Delta]:
+    def _parts(self, parts: list[Part]) -> Iterator[Delta]:
         for part in parts:
             if part.thinking is not None:
                 if part.thought:

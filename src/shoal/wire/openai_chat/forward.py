@@ -2,7 +2,7 @@
 
 The insertions are `cost` (USD) at the end of `usage` and the receipt `shoal` at the end of the object. In a stream they go into the
 usage chunk, or, where the caller asked for no usage, the receipt is an SSE comment before `[DONE]` and the usage chunk is taken out.
-An upstream that tells its usage elsewhere gets a usage chunk made for it.
+An upstream that tells its usage elsewhere gets a usage chunk made for it, and contents that are lists become texts (contents.py).
 """
 
 import re
@@ -16,7 +16,7 @@ from shoal.core.errors import Fault
 from shoal.core.ports import Settle
 from shoal.core.usage import Usage
 from shoal.wire import sse, streamed
-from shoal.wire.openai_chat import chunks, errors, usage
+from shoal.wire.openai_chat import chunks, contents, errors, usage
 
 # msgspec takes no Raw in a union: what is absent reads as null
 _ABSENT = msgspec.Raw(b"null")
@@ -90,6 +90,8 @@ def complete(body: bytes, settle: Settle) -> bytes:
             body.decode()  # raw members are not decoded
         seen = _answer.decode(body)
         failed = _choices.decode(body) if any(mark in body for mark in _FAILED) else _Choices()
+        if contents.are_listed(body):
+            body = contents.write_out(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     if seen.error is not _ABSENT and bytes(seen.error) != b"null":
@@ -169,6 +171,8 @@ class Stream(streamed.Passing):
         for choice in chunk.choices:
             chunks.check(choice.finish_reason, choice.error)
         self._finished.update(choice.index or 0 for choice in chunk.choices if choice.finish_reason)
+        if contents.are_listed(data):
+            event = b"data: %b\n\n" % contents.write_out(data)
         raw = bytes(chunk.usage)
         if raw != b"null":
             return self._pass_usage(event, raw, chunk)
@@ -214,4 +218,6 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 
 def _notable(data: bytes) -> bool:
     """Whether bytes of a stream hold something the gateway must look at. Searching is cheap; most chunks hold nothing."""
-    return b"[DONE]" in data or b'"error"' in data or _FINISH.search(data) is not None or _SOME_USAGE.search(data) is not None
+    if b"[DONE]" in data or b'"error"' in data or contents.are_listed(data):
+        return True
+    return _FINISH.search(data) is not None or _SOME_USAGE.search(data) is not None
