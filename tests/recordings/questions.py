@@ -34,7 +34,9 @@ def chat_of(recorded: Recorded) -> dict[str, Any]:
             return _write(openai_responses.CALLER.read(body))
         case "bedrock":
             return _bedrock(asked) | {"model": recorded.model} | ({"stream": True} if recorded.path.endswith("-stream") else {})
-    return dict(asked)  # OpenAI's own, and Cohere's, which is near enough
+        case "cohere":
+            return _cohere(asked)
+    return dict(asked)
 
 
 def _write(said: Conversation) -> dict[str, Any]:
@@ -94,6 +96,35 @@ def _result(result: ToolResult) -> dict[str, Any]:
     if all(isinstance(part, Text) and part.cache is None for part in result.parts):
         content = "".join(part.text for part in result.parts if isinstance(part, Text))
     return {"role": "tool", "tool_call_id": result.id, "content": content}
+
+
+_COHERES = {"p": "top_p", "k": "top_k", "stop_sequences": "stop", "max_tokens": "max_completion_tokens"}
+
+
+def _cohere(asked: dict[str, Any]) -> dict[str, Any]:
+    out = {_COHERES.get(name, name): value for name, value in asked.items() if name not in ("thinking", "strict_tools")}
+    out["messages"] = [_cohere_turn(message) for message in asked["messages"]]
+    if "tool_choice" in asked:
+        out["tool_choice"] = asked["tool_choice"].lower()
+    if asked.get("strict_tools"):
+        out["tools"] = [tool | {"function": tool["function"] | {"strict": True}} for tool in asked["tools"]]
+    if schema := asked.get("response_format", {}).get("json_schema"):
+        out["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    if thinking := asked.get("thinking"):
+        budget = thinking.get("token_budget")
+        on = {"max_tokens": budget} if budget else {"enabled": True}
+        out["reasoning"] = {"effort": "none"} if thinking["type"] == "disabled" else on
+    return out
+
+
+def _cohere_turn(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    said = [("", part["thinking"]) for part in parts if part["type"] == "thinking"]
+    said += [("tool_plan", message["tool_plan"])] if message.get("tool_plan") else []
+    details = [one for at, (id, text) in enumerate(said) for one in thoughts.write(text, None, None, "cohere", id or None, at)]
+    out = {name: value for name, value in message.items() if name != "tool_plan"} | ({"reasoning_details": details} if details else {})
+    return out | ({"content": [part for part in parts if part["type"] != "thinking"]} if parts else {})
 
 
 def _bedrock(asked: dict[str, Any]) -> dict[str, Any]:

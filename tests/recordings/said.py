@@ -265,6 +265,7 @@ def _cohere(pieces: list[Any]) -> Said:
         delta = piece.get("delta", {})
         message = piece.get("message") or delta.get("message") or {}
         content = message.get("content") or ()
+        thought += message.get("tool_plan") or ""
         for part in content if isinstance(content, list | tuple) else (content,):
             text += part.get("text", "")
             thought += part.get("thinking", "")
