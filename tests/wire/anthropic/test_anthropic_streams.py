@@ -132,6 +132,16 @@ def test_an_answer_that_was_made_in_advance() -> None:
     assert fold(heard(first + more + END)).choices[0].parts == (*answer.choices[0].parts, Text("!"))
 
 
+def test_two_answers_in_a_stream() -> None:
+    block = start(0, type="text", text="so") + stop(0)
+    other = BEGIN.replace(b"msg_1", b"msg_2")
+    assert fold(heard(BEGIN + BEGIN + block + END)).choices[0].parts == (Text("so"),)
+    assert fold(heard(BEGIN + block + END + other + block + END)).choices[0].parts == (Text("so"),)
+    with pytest.raises(Fault) as caught:
+        heard(BEGIN + block + other + block + END)
+    assert caught.value.kind == "upstream_garbled"
+
+
 @given(st.lists(st.integers(0, len(STREAM)), max_size=6))
 def test_the_bytes_may_be_cut_anywhere(cuts: list[int]) -> None:
     assert heard(STREAM, *cuts) == WHOLE

@@ -7,6 +7,7 @@ The other direction is `Writer`, in writing.py.
 import msgspec
 
 from shoal.core.answer import Began, CitationDelta, Delta, Ended, ReasoningDelta, RefusalDelta, TextDelta, ToolCallDelta, Used
+from shoal.core.errors import Fault
 from shoal.wire import sse, streamed
 from shoal.wire.anthropic import answers, citations, errors, seals, usage
 
@@ -76,6 +77,8 @@ class Reader(streamed.Reader[bytes]):
         self._counts = usage.Counts()
         self._calls = self._thoughts = self._length = 0
         self._began = self._ended = False
+        self._closed = False
+        self._id = ""
         self._reason: str | None = None  # as the first event had it
 
     @property
@@ -91,7 +94,8 @@ class Reader(streamed.Reader[bytes]):
         seen = decoder.decode(data)
         if seen.type == "error" or (seen.type is None and bytes(seen.error) != b"null"):
             raise errors.read_within(data)
-        self._tell(seen, out)
+        if not self._closed:  # what some servers append is another answer
+            self._tell(seen, out)
 
     def _tell(self, event: Event, out: list[Delta]) -> None:
         match event.type:
@@ -107,15 +111,18 @@ class Reader(streamed.Reader[bytes]):
                 self._end(event, out)
             case "message_stop":
                 self._finish(_Delta(stop_reason=self._reason), out)
+                self._closed = True
 
     def _begin(self, message: _Message, out: list[Delta]) -> None:
         if not self._began:
             self._began = True
             out.append(Began(message.id or "", message.model or ""))
-            self._reason = message.stop_reason
+            self._id, self._reason = message.id or "", message.stop_reason
             for index, block in enumerate(message.content or ()):  # an answer that was made in advance
                 self._start(Event(index=index, content_block=block), out)
                 self._stop(index, out)
+        elif message.id and self._id and message.id != self._id:
+            raise Fault("upstream_garbled", "The upstream began another answer within its answer.")
         self._count(message.usage, out)
 
     def _count(self, raw: msgspec.Raw, out: list[Delta]) -> None:
