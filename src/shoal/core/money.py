@@ -1,5 +1,6 @@
 """Money is integers: prices in pico-USD a token, amounts in nano-USD. Nothing is rounded but once, up, in `charge`."""
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import msgspec
@@ -24,6 +25,7 @@ class Price(msgspec.Struct, frozen=True):
 
     `tiers` are the rates of long requests; `cache_write_1h_pico` that of what stays in a prompt cache for an hour. Speech, thought and
     quotes cost what other tokens do where the last ones are None. `request_pico` is asked once, `web_search_pico` for every search.
+    `service_tiers` are the prices of answers that were hurried or could wait (priority, flex, ...), as far as they are known.
     """
 
     input_pico: int
@@ -40,6 +42,7 @@ class Price(msgspec.Struct, frozen=True):
     audio_output_pico: int | None = None
     reasoning_pico: int | None = None
     citation_pico: int | None = None
+    service_tiers: Mapping[str, "Price"] = {}
 
     def at(self, input_tokens: int) -> "Price | Tier":
         """The rates of a request that reads so many tokens; tiers are in ascending order."""

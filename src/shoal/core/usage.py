@@ -13,7 +13,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     `billed_input` and `billed_output` are what an upstream says it charges for where that is not what it counts (Cohere);
     `searches` what a ranking used, where searches are sold and not tokens. `cache_write_1h` is the part of `cache_write` that stays for
     an hour, where that costs more; `audio_input`, `audio_cache_read` and `audio_output` are the parts of the counts that are speech.
-    `web_searches` are what the upstream's own tools looked up, `citations` the part of `output` that quotes it.
+    `web_searches` are what the upstream's own tools looked up, `citations` the part of `output` that quotes it. `service_tier` is how the
+    answer was made where that was not the standard way, in the upstream's words: flex, priority, ...
     """
 
     input: int | None = None
@@ -31,6 +32,16 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     audio_output: int | None = None
     web_searches: int | None = None
     citations: int | None = None
+    service_tier: str | None = None
+
+
+_STANDARD = frozenset({"", "default", "standard", "auto", "on_demand"})
+
+
+def service_tier(word: str | None) -> str | None:
+    """A service tier as an upstream names it; None where it is the standard one."""
+    named = (word or "").lower()
+    return None if named in _STANDARD else named
 
 
 def charge(usage: Usage, price: Price | None) -> int | None:
@@ -38,6 +49,8 @@ def charge(usage: Usage, price: Price | None) -> int | None:
 
     Billed counts, where an upstream tells them, come at the plain rates: it has taken off already what it does not charge.
     """
+    if price is not None and usage.service_tier is not None:
+        price = price.service_tiers.get(usage.service_tier)
     if price is None:
         return None
     if usage.searches is not None:

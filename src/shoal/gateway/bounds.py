@@ -24,6 +24,7 @@ _ELSEWHERE = (
     *(b'"inline', b'"web_', b'"google', b'"url', b'"code_', b'"computer', b'"conversation"', b'"prompt"'),
 )
 """How the members and types of what is not a text begin, in every dialect."""
+_HURRYING = (b'"service_tier"', b'"serviceTier"', b'"speed"')
 _SEARCHING = (b'"web_search', b'"google_search', b'"googleSearch')
 _MOST_SEARCHES = 10
 _DOCUMENTS_A_SEARCH = 100  # https://docs.cohere.com/docs/rerank-overview: longer ones count as several
@@ -31,7 +32,10 @@ _CHUNK_BYTES = 200
 
 
 class Size(NamedTuple):
-    """How large a request is, and its answers can be. `output` None: the caller did not say. `elsewhere`: some of it is not in the body."""
+    """How large a request is, and its answers can be. `output` None: the caller did not say. `elsewhere`: some of it is not in the body.
+
+    `hurried`: the answer may be made at a service tier of a price of its own.
+    """
 
     input: int
     output: int | None
@@ -39,6 +43,7 @@ class Size(NamedTuple):
     elsewhere: bool = False
     searches: int = 0
     web_searches: int = 0
+    hurried: bool = False
 
 
 class Bound(NamedTuple):
@@ -76,14 +81,16 @@ def measure(kind: str, request: Request) -> Size:
             searches = -(-(len(fields.documents) + len(body) // _CHUNK_BYTES) // _DOCUMENTS_A_SEARCH)
         return Size(len(body) + _FRAME, 0, searches=searches)
     output, answers = _answers(request)
+    hurried = any(mark in body for mark in _HURRYING)
     if _TYPE not in body and _ESCAPED not in body and not isinstance(fields, GenerateFields):  # plain texts, as most requests
-        return Size(len(body) + _FRAME, output, answers)
+        return Size(len(body) + _FRAME, output, answers, hurried=hurried)
     if _ESCAPED in body:  # names may be written with escapes
         body = msgspec.json.encode(msgspec.json.decode(body))
+        hurried = any(mark in body for mark in _HURRYING)
     body = body.replace(b'\\"', b"")  # quotes inside of a text begin no name
     elsewhere = any(mark in body for mark in _ELSEWHERE)
     web_searches = _MOST_SEARCHES if elsewhere and any(mark in body for mark in _SEARCHING) else 0
-    return Size(len(request.body) + (_TOOLS_FRAME if _TOOLS in body else _FRAME), output, answers, elsewhere, 0, web_searches)
+    return Size(len(request.body) + (_TOOLS_FRAME if _TOOLS in body else _FRAME), output, answers, elsewhere, 0, web_searches, hurried)
 
 
 def _answers(request: Request) -> tuple[int | None, int]:
@@ -113,12 +120,21 @@ def most(size: Size, prices: Iterable[tuple[Deployment, int]]) -> Bound:
     """The most that a request of this size costs at any of these deployments, each with its markup. One without a price costs nothing."""
     dearest = Bound(0, size)
     for deployment, ppm in prices:
-        if deployment.price is not None:
-            pico = _input_pico(size, deployment, deployment.price) + _longest(size, deployment) * _output_pico(size, deployment)
+        for one in _as_priced(size, deployment):
+            pico = _input_pico(size, one, one.price) + _longest(size, one) * _output_pico(size, one)
             nano = charged_nano(nano_from_pico(pico), ppm)
             if nano >= dearest.nano:
-                dearest = Bound(nano, size, deployment, ppm)
+                dearest = Bound(nano, size, one, ppm)
     return dearest
+
+
+def _as_priced(size: Size, deployment: Deployment) -> Iterable[Deployment]:
+    """The deployment at each price that it may ask."""
+    price = deployment.price
+    if price is not None:
+        yield deployment
+        if size.hurried:
+            yield from (msgspec.structs.replace(deployment, price=one) for one in price.service_tiers.values())
 
 
 def affordable_tokens(bound: Bound, nano: int) -> int:
@@ -156,8 +172,10 @@ def _rates(tokens: int, price: Price) -> Iterable[Price | Tier]:
             yield tier
 
 
-def _input_pico(size: Size, deployment: Deployment, price: Price) -> int:
+def _input_pico(size: Size, deployment: Deployment, price: Price | None) -> int:
     """All but the output, in pico-USD."""
+    if price is None:
+        return 0
     tokens = _read(size, deployment)
     dearest = max(_dearest(rates, price) for rates in _rates(tokens, price))
     pico = max(tokens * dearest, size.searches * (price.search_pico or 0))

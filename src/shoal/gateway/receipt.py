@@ -53,6 +53,7 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 _encode = msgspec.json.Encoder().encode
 _NULL = msgspec.Raw(b"null")
 _UNPRICED = ("the price of this model is unknown",)
+_UNPRICED_TIER = ("the price of this model is unknown for the service tier that was used",)
 
 
 def write(
@@ -68,7 +69,13 @@ def write(
     """The receipt as a JSON object; what is charged is said where it is not the cost."""
     attempt = call.attempt
     deployment = None if attempt is None else attempt.deployment
-    unpriced = cost is None and deployment is not None and deployment.price is None
+    unpriced: tuple[str, ...] = ()
+    if cost is None and deployment is not None:
+        price = deployment.price
+        if price is None:
+            unpriced = _UNPRICED
+        elif usage.service_tier is not None and usage.service_tier not in price.service_tiers:
+            unpriced = _UNPRICED_TIER
     if attempt is not None and attempt.error is None and len(call.attempts) == 1:  # as nearly always
         one = attempt.deployment
         attempts = [ReceiptAttempt(one.provider, one.upstream_model, int(attempt.duration_s * 1e6) / 1000, why=attempt.why)]
@@ -88,7 +95,7 @@ def write(
             None if first_us is None else first_us / 1000,
             duration_us / 1000,
             call.dropped,
-            (*call.notes, *_UNPRICED) if unpriced else call.notes,
+            (*call.notes, *unpriced) if unpriced else call.notes,
             call.excluded,
             _NOTHING if charged_nano is None else msgspec.Raw(usd_text(charged_nano).encode()),
             _NOTHING if not excess_nano else msgspec.Raw(usd_text(excess_nano).encode()),

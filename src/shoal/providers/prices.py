@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from shoal.core.money import Price, Tier, pico_per_token
+from shoal.core.usage import service_tier
 
 if TYPE_CHECKING:
     from genai_prices import types
@@ -150,7 +151,7 @@ def find_price(name: str) -> Price:
         _, found = data_snapshot.get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError as error:
         raise UnknownPrice(f"no list price is known for {name!r}: {error}") from None
-    price = _price(found.get_prices(datetime.now(UTC)))
+    price = _listed(found, False).price(datetime.now(UTC).timestamp())
     if price is None:
         raise UnknownPrice(f"the list price of {name!r} is not a rate per token; give price = {{input = ..., output = ...}}")
     return price
@@ -175,7 +176,7 @@ def _listed(model: "types.ModelInfo", borrowed: bool) -> Listed:
         id=model.id,
         names=names,
         clause=Clause("or", of=loose) if loose else None,
-        rates=tuple(_rates(model.prices if isinstance(model.prices, list) else [model.prices])),
+        rates=tuple(_rates(model)),
         context_tokens=model.context_window,
         deprecated=bool(model.deprecated),
         borrowed=borrowed,
@@ -190,7 +191,12 @@ def _clause(match: Any) -> Clause:
     return Clause(kind.rstrip("_"), of=tuple(_clause(one) for one in value))
 
 
-def _rates(prices: Sequence[Any]) -> Iterator[Rate]:
+def _rates(model: "types.ModelInfo") -> Iterator[Rate]:
+    """The prices of a model in the order of their begin, those of its service tiers with them; of times of the day it has none of those."""
+    prices: list[Any] = model.prices if isinstance(model.prices, list) else [model.prices]
+    if model.price_variants and not any(hasattr(getattr(one, "constraint", None), "start_time") for one in prices):
+        yield from _dated_rates(model, [*prices, *model.price_variants])
+        return
     for one in prices:
         price = _price(getattr(one, "prices", one))
         constraint = getattr(one, "constraint", None)
@@ -204,6 +210,25 @@ def _rates(prices: Sequence[Any]) -> Iterator[Rate]:
             yield Rate(price, since_s=datetime.combine(constraint.start_date, time(), UTC).timestamp())
         else:
             yield Rate(price, daily=(_seconds(constraint.start_time), _seconds(constraint.end_time)))
+
+
+_TIERS = ("service_tier", "speed")
+"""By what genai-prices tells apart how an answer was made: OpenAI's and Google's word, and Anthropic's."""
+
+
+def _dated_rates(model: "types.ModelInfo", constrained: Sequence[Any]) -> Iterator[Rate]:
+    from datetime import UTC, datetime, time
+
+    dates = {one.constraint.start_date for one in constrained if getattr(one, "constraint", None) is not None}
+    starts = [datetime.fromtimestamp(0, UTC), *(datetime.combine(date, time(), UTC) for date in sorted(dates))]
+    for start in starts:
+        active = [one for one in model.price_variants or () if one.constraint is None or one.constraint.active(start)]
+        named = {(key, word) for one in active for key, word in one.when.items() if key in _TIERS and len(one.when) == 1}
+        price = _price(model.get_prices(start))
+        if price is not None:
+            tiers = {word: _price(model.get_prices(start, {key: word})) for key, word in sorted(named) if service_tier(word)}
+            known = {word: tier for word, tier in tiers.items() if tier is not None}
+            yield Rate(msgspec.structs.replace(price, service_tiers=known), since_s=start.timestamp() or None)
 
 
 def _seconds(time: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shoal.core.usage import Usage
+from shoal.core.usage import Usage, service_tier
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
@@ -48,6 +48,8 @@ class Counts(msgspec.Struct):
     output_tokens_details: _Details | None = None
     server_tool_use: _Tools | None = None
     iterations: list[_Iteration] | None = None
+    service_tier: str | None = None
+    speed: str | None = None  # https://platform.claude.com/docs/en/build-with-claude/fast-mode
 
     def merged(self, later: "Counts") -> "Counts":
         """These counts, with those that `later` names in their place."""
@@ -68,6 +70,7 @@ class Counts(msgspec.Struct):
             reasoning=self.output_tokens_details.thinking_tokens if self.output_tokens_details else None,
             cache_write_1h=self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else None,
             web_searches=self.server_tool_use.web_search_requests if self.server_tool_use else None,
+            service_tier=service_tier(self.service_tier) or service_tier(self.speed),
         )
 
 

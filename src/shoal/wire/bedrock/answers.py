@@ -12,7 +12,7 @@ import msgspec
 from shoal.core.answer import Answer, Choice
 from shoal.core.conversation import Citation, Conversation, Finish, Image, Part, Reasoning, Text, ToolCall
 from shoal.core.errors import Fault
-from shoal.core.usage import Usage
+from shoal.core.usage import Usage, service_tier
 from shoal.wire.bedrock.names import renamed
 
 FINISHES: dict[str, Finish] = {
@@ -131,10 +131,17 @@ class _Output(msgspec.Struct):
     message: _Message | None = None
 
 
+class ServiceTier(msgspec.Struct):
+    """How the answer was made: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ServiceTier.html"""
+
+    type: str | None = None
+
+
 class _Body(msgspec.Struct):
     output: _Output
     stopReason: str | None = None
     usage: TokenUsage | None = None
+    serviceTier: ServiceTier | None = None
     additionalModelResponseFields: msgspec.Raw = ABSENT
 
 
@@ -161,7 +168,7 @@ def read(body: bytes, conversation: Conversation) -> Answer:
     return Answer(
         model=conversation.model,
         choices=(Choice(tuple(parts), finish, stop_sequence=stopped_by),),
-        usage=read_usage(seen.usage),
+        usage=read_usage(seen.usage, seen.serviceTier),
         extra={name: members[name] for name in _EXTRA if name in members},
     )
 
@@ -248,11 +255,13 @@ def stop_sequence_of(fields: msgspec.Raw) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def read_usage(seen: TokenUsage | None) -> Usage:
+def read_usage(seen: TokenUsage | None, tier: ServiceTier | None = None) -> Usage:
     """Counts as ours: Bedrock's input excludes what came from and went to the cache."""
     if seen is None:
         return Usage()
     read, write = seen.cacheReadInputTokens, seen.cacheWriteInputTokens
     total = None if seen.inputTokens is None else seen.inputTokens + (read or 0) + (write or 0)
     longer = None if seen.cacheDetails is None else sum(one.inputTokens for one in seen.cacheDetails if one.ttl == "1h")
-    return Usage(input=total, output=seen.outputTokens, cache_read=read, cache_write=write, cache_write_1h=longer)
+    used = Usage(input=total, output=seen.outputTokens, cache_read=read, cache_write=write, cache_write_1h=longer)
+    named = None if tier is None else service_tier(tier.type)
+    return used if named is None else msgspec.structs.replace(used, service_tier=named)

@@ -16,6 +16,7 @@ from shoal.wire.bedrock.answers import (
     ABSENT,
     Bytes,
     Picture,
+    ServiceTier,
     TokenUsage,
     ToolUse,
     origin_of,
@@ -62,6 +63,7 @@ class _Event(msgspec.Struct):
     stopReason: str | None = None
     additionalModelResponseFields: msgspec.Raw = ABSENT
     usage: TokenUsage | None = None
+    serviceTier: ServiceTier | None = None
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -126,7 +128,7 @@ class Reader(streamed.Reader[Frame]):
                 self._ended = True
                 yield Ended(finish, stop_sequence=stop_sequence_of(event.additionalModelResponseFields))
             case "metadata" if event.usage is not None:
-                yield Used(read_usage(event.usage))
+                yield Used(read_usage(event.usage, event.serviceTier))
 
     def _start(self, block: int, start: _Start) -> Iterator[Delta]:
         if start.toolUse is not None:

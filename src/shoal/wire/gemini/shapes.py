@@ -171,6 +171,8 @@ class UsageMetadata(msgspec.Struct, rename="camel"):
     prompt_tokens_details: list[ModalityCount] | None = None
     cache_tokens_details: list[ModalityCount] | None = None
     candidates_tokens_details: list[ModalityCount] | None = None
+    service_tier: str | None = None
+    traffic_type: str | None = None
 
 
 class Response(msgspec.Struct, rename="camel"):

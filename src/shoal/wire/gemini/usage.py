@@ -3,7 +3,7 @@
 Google counts thought apart from the answer and what its tools read apart from the question; ours include them.
 """
 
-from shoal.core.usage import Usage
+from shoal.core.usage import Usage, service_tier
 from shoal.wire.gemini.parts import Json
 from shoal.wire.gemini.shapes import ModalityCount, UsageMetadata
 
@@ -22,7 +22,14 @@ def read(seen: UsageMetadata) -> Usage:
         audio_input=_speech(seen.prompt_tokens_details),
         audio_cache_read=_speech(seen.cache_tokens_details),
         audio_output=_speech(seen.candidates_tokens_details),
+        service_tier=_tier(seen),
     )
+
+
+def _tier(seen: UsageMetadata) -> str | None:
+    """Vertex tells it by the kind of traffic: ON_DEMAND, ON_DEMAND_FLEX."""
+    traffic = (seen.traffic_type or "").removeprefix("ON_DEMAND").removeprefix("TRAFFIC_TYPE_UNSPECIFIED").removeprefix("_")
+    return service_tier((seen.service_tier or "").removeprefix("SERVICE_TIER_").removesuffix("UNSPECIFIED")) or service_tier(traffic)
 
 
 def _speech(details: list[ModalityCount] | None) -> int | None:

@@ -332,7 +332,7 @@ class Told:
             if choice.finish_reason:
                 telling.finish, telling.finished = _FINISHES.get(choice.finish_reason), True
         places = [chunk.usage, *([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in chunk.choices or ())]
-        if (used := usage.read_first(places)) is not None:
+        if (used := usage.read_first(places, chunk.service_tier)) is not None:
             yield Used(used)
 
     def end(self) -> Iterator[Delta]:

@@ -25,6 +25,7 @@ _ABSENT = msgspec.Raw(b"null")
 class _Answer(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
 
 
 class _Choice(msgspec.Struct):
@@ -40,6 +41,7 @@ class _Groq(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
+    service_tier: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
     choices: list[_Choice] = []
     x_groq: _Groq | None = None
@@ -99,7 +101,7 @@ def complete(body: bytes, settle: Settle) -> bytes:
     for choice in failed.choices or ():
         chunks.check(choice.finish_reason, choice.error)
     raw = bytes(seen.usage)
-    cost, receipt = settle(None if raw == b"null" else usage.read(raw))
+    cost, receipt = settle(None if raw == b"null" else usage.read(raw, seen.service_tier))
     return _insert(body, raw, cost, receipt)
 
 
@@ -177,12 +179,12 @@ class Stream(streamed.Passing):
         if raw != b"null":
             return self._pass_usage(event, raw, chunk)
         places = [*([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in chunk.choices)]
-        if (used := usage.read_first(places)) is not None:
+        if (used := usage.read_first(places, chunk.service_tier)) is not None:
             self._usage, self._elsewhere = used, data
         return event
 
     def _pass_usage(self, event: bytes, raw: bytes, chunk: _Chunk) -> bytes:
-        self._usage = usage.read(raw) or self._usage
+        self._usage = usage.read(raw, chunk.service_tier) or self._usage
         if not self._wants_usage:
             return event if chunk.choices else b""
         if not (self.whole or not chunk.choices) or self._settled:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shoal.core.chat import members_of
-from shoal.core.usage import Usage
+from shoal.core.usage import Usage, service_tier
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
@@ -44,8 +44,14 @@ class _Usage(msgspec.Struct):
 _usage = msgspec.json.Decoder(_Usage)
 
 
-def read(raw: bytes | msgspec.Raw) -> Usage | None:
-    """Usage from OpenAI's usage object; None when it does not have that shape."""
+def tier_of(raw: bytes | msgspec.Raw) -> str | None:
+    """The `service_tier` of an answer; None where it is the standard one, or none is told."""
+    word = bytes(raw)
+    return service_tier(word[1:-1].decode("utf-8", "replace")) if word[:1] == b'"' else None
+
+
+def read(raw: bytes | msgspec.Raw, tier: bytes | msgspec.Raw = b"null") -> Usage | None:
+    """Usage from OpenAI's usage object, and the `service_tier` beside it; None when it does not have that shape."""
     try:
         seen = _usage.decode(raw)
     except msgspec.ValidationError:
@@ -74,12 +80,13 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
         audio_output=None if completion is None else completion.audio_tokens,
         web_searches=searches,
         citations=cited,
+        service_tier=tier_of(tier),
     )
 
 
-def read_first(places: Iterable[msgspec.Raw]) -> Usage | None:
-    """Usage from the first of the places where it is told."""
-    return next((used for raw in places if bytes(raw) != b"null" and (used := read(raw)) is not None), None)
+def read_first(places: Iterable[msgspec.Raw], tier: bytes | msgspec.Raw = b"null") -> Usage | None:
+    """Usage from the first of the places where it is told, and the `service_tier` of the answer."""
+    return next((used for raw in places if bytes(raw) != b"null" and (used := read(raw, tier)) is not None), None)
 
 
 def add_cost(raw: bytes, cost: str | None) -> bytes:

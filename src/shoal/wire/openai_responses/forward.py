@@ -29,6 +29,7 @@ class _Response(msgspec.Struct):
     status: str | None = None
     error: msgspec.Raw = ABSENT
     usage: msgspec.Raw = ABSENT
+    service_tier: msgspec.Raw = ABSENT
 
 
 class _Event(msgspec.Struct):
@@ -108,7 +109,7 @@ def complete(request: Envelope, body: bytes, settle: Settle) -> bytes:
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     if seen.status in ("failed", "cancelled") or bytes(seen.error) != b"null":
         raise errors.read_within(bytes(seen.error))
-    return insert(body, kept_of(request), *settle(usage.read(seen.usage)))
+    return insert(body, kept_of(request), *settle(usage.read(seen.usage, seen.service_tier)))
 
 
 def insert(body: bytes, kept: Mapping[str, msgspec.Raw], cost: str | None, receipt: bytes) -> bytes:
@@ -185,7 +186,8 @@ class Stream(streamed.Passing):
         return _replace(event, data, response, msgspec.json.encode(_members_with(self._kept, response)))
 
     def _last(self, event: bytes, data: bytes, response: bytes) -> bytes:
-        self.response = insert(response, self._kept, *self.settle(usage.read(_response.decode(response).usage)))
+        seen = _response.decode(response)
+        self.response = insert(response, self._kept, *self.settle(usage.read(seen.usage, seen.service_tier)))
         self.done = True
         return _replace(event, data, response, self.response)
 

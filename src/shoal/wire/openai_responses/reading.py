@@ -91,6 +91,7 @@ class _Response(msgspec.Struct):
     incomplete_details: _Incomplete | None = None
     error: msgspec.Raw = ABSENT
     usage: msgspec.Raw = ABSENT
+    service_tier: msgspec.Raw = ABSENT
 
 
 _KNOWN = frozenset({"message", "function_call", "reasoning", "image_generation_call"})
@@ -135,7 +136,7 @@ class Reading:
         yield from self._begin(found)
         for index, item in enumerate(found.output or ()):
             yield from self.item(index, item)
-        counted = usage.read(found.usage)
+        counted = usage.read(found.usage, found.service_tier)
         if counted is not None:
             yield Used(counted)
         yield Ended(self._finish(found))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shoal.core.usage import Usage
+from shoal.wire.openai_chat.usage import tier_of
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -28,8 +29,8 @@ class _Usage(msgspec.Struct):
 _usage = msgspec.json.Decoder(_Usage | None)
 
 
-def read(raw: bytes | msgspec.Raw) -> Usage | None:
-    """Usage from a response's object; None when there is none, or it has another shape."""
+def read(raw: bytes | msgspec.Raw, tier: bytes | msgspec.Raw = b"null") -> Usage | None:
+    """Usage from a response's object, and the `service_tier` beside it; None when there is none, or it has another shape."""
     try:
         seen = _usage.decode(raw)
     except msgspec.ValidationError:
@@ -43,6 +44,7 @@ def read(raw: bytes | msgspec.Raw) -> Usage | None:
         cache_read=inside.cached_tokens,
         cache_write=inside.cache_write_tokens,
         reasoning=outside.reasoning_tokens,
+        service_tier=tier_of(tier),
     )
 
 
