@@ -242,3 +242,18 @@ def test_kill_9_frees_the_segment_with_every_announced_line(tmp_path: Path) -> N
     whole = [line for line in announced if line.endswith(b"\n")]
     assert set(ids) >= {f"w0_{int(line)}" for line in whole}
     assert all(is_free(path) for path in tmp_path.iterdir())
+
+
+def test_entries_of_a_turn_are_one_write(tmp_path: Path, make_entry: MakeEntry) -> None:
+    journal = Journal(tmp_path, "w0")
+    woken: list[bool] = []
+    journal.wake = lambda: woken.append(True)
+    for number in range(3):
+        journal.append(make_entry(number))
+    assert woken == [True]
+    assert read_segments(tmp_path) == [b""]
+    journal.commit()
+    assert b"".join(read_segments(tmp_path)).count(b"\n") == 3
+    journal.append(make_entry(3))
+    journal.close()
+    assert b"".join(read_segments(tmp_path)).count(b"\n") == 4

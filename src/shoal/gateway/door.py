@@ -55,7 +55,7 @@ class Door:
         """Check path, method, key and content type, in this order. Errors: Fault."""
         place = endpoints.find(exchange.path, exchange.query)
         if place is not None:
-            exchange.wording = place.endpoint.error
+            exchange.wording, exchange.event_wording = place.endpoint.error, place.endpoint.error_event
             _require_method(exchange, b"POST")
         elif exchange.path in OPEN:
             _require_method(exchange, b"GET")
@@ -71,7 +71,7 @@ class Door:
         """The ticket is the key's digest: who held it then may not hold it now. False sends the request through `admit`."""
         place = endpoints.find(exchange.path, exchange.query)
         if place is not None:
-            exchange.wording = place.endpoint.error
+            exchange.wording, exchange.event_wording = place.endpoint.error, place.endpoint.error_event
         exchange.holder = self._keys.find(exchange.ticket)
         return exchange.holder is not None
 

@@ -59,7 +59,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         """An error answer's body in the caller's dialect."""
         return dialects.CALLERS[self.dialect].error(fault, receipt)
 
-    def error_event(self, fault: Fault, receipt: bytes) -> bytes:
+    def error_event(self, fault: Fault, receipt: bytes = b"null") -> bytes:
         """The one event that ends a broken stream."""
         return dialects.CALLERS[self.dialect].error_event(fault, receipt)
 

@@ -79,7 +79,7 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     )
     if not call.keeps:
         entry = withhold(entry)
-    call.settled = True
+    call.settled = call.exchange.settled = True
     world.ledger.append(entry)
     world.tally.count(entry)
     return cost, written

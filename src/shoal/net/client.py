@@ -8,6 +8,7 @@ from collections import deque
 
 from shoal.core.errors import Fault
 from shoal.net.dial import connect
+from shoal.net.run import in_task
 from shoal.net.target import Target
 from shoal.net.upstream import Response, Timeouts, Upstream
 
@@ -71,6 +72,7 @@ class Pool:
         self._opening += 1
         connection = None
         try:
+            await in_task()
             async with asyncio.timeout(timeouts.connect_s):
                 connection = await connect(self, self.target, self.loop)
                 return connection
@@ -89,6 +91,7 @@ class Pool:
         place = self.loop.create_future()
         self._waiting.append(place)
         try:
+            await in_task()
             async with asyncio.timeout(timeouts.connect_s):
                 await place
         except TimeoutError:

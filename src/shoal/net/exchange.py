@@ -6,6 +6,8 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from shoal.core.errors import Fault
+from shoal.net.outbox import Outbox
+from shoal.net.run import Run
 
 Headers = Iterable[tuple[bytes, bytes]] | bytes
 """Names and values, or header lines that are ready to be sent: each ends in CRLF."""
@@ -17,21 +19,22 @@ _STATUS_LINE = {
 }
 
 
+def _event(fault: Fault) -> bytes:
+    return b"data: %b\n\n" % fault.body()
+
+
 class Line(Protocol):
     """What an exchange needs of the connection it came on."""
 
     transport: asyncio.Transport
-    loop: asyncio.AbstractEventLoop
-    writable: bool
+    outbox: Outbox
+    room: asyncio.Event  # set while the caller reads as fast as we write
 
     def answered(self, exchange: "Exchange") -> None:
         """The answer is complete; the connection may go on to the next request, or close."""
 
     def common_headers(self) -> bytes:
         """Header lines that every answer carries."""
-
-    def watch_writable(self, waiter: "asyncio.Future[None]") -> None:
-        """Resolve `waiter` once the transport's buffer has room again or the connection is lost."""
 
 
 class Exchange:
@@ -46,8 +49,11 @@ class Exchange:
     body = b""
     holder: Any = None  # who asks, as the door found on the headers
     wording: Callable[[Fault], bytes] = staticmethod(Fault.body)  # how a refusal is said
+    event_wording: Callable[[Fault], bytes] = staticmethod(_event)  # how a stream says that it broke
+    settled = False  # the end of the answer depends on the record of it
+    told = False  # that there is no such record
     ticket: Any = None  # by which the door admits another request with the same head
-    task: "asyncio.Task[None] | None" = None
+    run: Run | None = None
     on_gone: Callable[[], None] | None = None
     on_pause: Callable[[], None] | None = None
     on_resume: Callable[[], None] | None = None
@@ -81,19 +87,17 @@ class Exchange:
     @property
     def paused(self) -> bool:
         """Whether the caller's connection has more than its share of unsent bytes."""
-        return not self._line.writable
+        return not self._line.room.is_set()
 
     async def drained(self) -> None:
         """Wait until the caller has read enough for more to be sent, or is gone."""
-        while not self._line.writable and not self.disconnected:
-            waiter = self._line.loop.create_future()
-            self._line.watch_writable(waiter)
-            await waiter
+        while not self._line.room.is_set() and not self.disconnected:
+            await self._line.room.wait()
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer. Errors: RuntimeError when one was begun already. A caller who is gone gets nothing."""
         shown = body if self.method != b"HEAD" else b""
-        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(status, headers), len(body), shown))
+        self._write(b"%bcontent-length: %d\r\n\r\n%b" % (self._head(status, headers), len(body), shown), self._unrecorded)
         self._finish()
 
     def start(self, status: int, headers: Headers) -> None:
@@ -105,17 +109,12 @@ class Exchange:
 
     def send(self, data: bytes) -> None:
         """Send one piece. Never blocks; look at `paused` and wait for `drained` before sending much more."""
-        if data and not self.disconnected:
-            self._line.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else data)
+        if data and not self.told:
+            self._write(self._piece(data), self._break_off)
 
     def end(self, data: bytes = b"") -> None:
         """Send a last piece, if any, and complete the answer."""
-        if data and self.chunked and not self.disconnected:
-            self._line.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
-        else:
-            self.send(data)
-            if self.chunked:
-                self._write(b"0\r\n\r\n")
+        self._write(self._last_piece(data if not self.told else b""), self._end_broken)
         self._finish()
 
     def refuse(self, fault: Fault) -> None:
@@ -130,6 +129,7 @@ class Exchange:
     def abort(self) -> None:
         """Cut the connection: the protocol's only way to say that a begun answer will not be completed."""
         self.response_complete = True
+        self._line.outbox.flush()
         self._line.transport.abort()
 
     def _head(self, status: int, headers: Headers) -> bytes:
@@ -141,9 +141,31 @@ class Exchange:
         closing = b"" if self.keep_alive else b"connection: close\r\n"
         return _STATUS_LINE[status] + self._line.common_headers() + closing + headers
 
-    def _write(self, data: bytes) -> None:
-        if not self.disconnected:
-            self._line.transport.write(data)
+    def _piece(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self.chunked and data else data
+
+    def _last_piece(self, data: bytes) -> bytes:
+        return self._piece(data) + b"0\r\n\r\n" if self.chunked else data
+
+    def _unrecorded(self, fault: Fault) -> bytes:
+        """What is sent instead of a whole answer that could not be recorded."""
+        self.response_started = False
+        fields, body = [JSON, *fault_headers(fault)], self.wording(fault)
+        return b"%bcontent-length: %d\r\n\r\n%b" % (self._head(fault.status, fields), len(body), body)
+
+    def _break_off(self, fault: Fault) -> bytes:
+        """What is sent, once, instead of what ends a stream that could not be recorded."""
+        event = b"" if self.told else self.event_wording(fault)
+        self.told = True
+        return self._piece(event)
+
+    def _end_broken(self, fault: Fault) -> bytes:
+        return self._break_off(fault) + self._last_piece(b"")
+
+    def _write(self, data: bytes, instead: Callable[[Fault], bytes] | None = None) -> None:
+        if data and not self.disconnected:
+            line = self._line
+            line.outbox.put(line.transport, data, instead if self.settled else None)
 
     def _finish(self) -> None:
         if not self.response_complete:

@@ -5,6 +5,7 @@ closing its connection; then the listeners close, answers in flight have `grace_
 """
 
 import asyncio
+import contextlib
 import functools
 import signal
 import socket
@@ -23,7 +24,7 @@ from shoal.net.limits import Limits
 from shoal.net.recall import Memory
 from shoal.net.server import Connection
 
-_LAST_WORDS_S = 2.0
+_LAST_WORDS_S, _LOOK_S = 2.0, 0.01
 
 
 class Drain(msgspec.Struct, frozen=True):
@@ -117,11 +118,13 @@ async def serve(
     server = Server(config, drain, on_drain, on_ready)
     await server.serve(sockets)
     # whoever had no time to finish is told, and settled, before the caller closes what that needs
-    unfinished = list(server.server_state.tasks)
-    for task in unfinished:
-        task.cancel()
-    if unfinished:
-        await asyncio.wait(unfinished, timeout=_LAST_WORDS_S)
+    unfinished = server.server_state.tasks
+    for run in list(unfinished):
+        run.cancel()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_WORDS_S):
+            while unfinished:  # noqa: ASYNC110 - uvicorn's set tells nobody when it changes
+                await asyncio.sleep(_LOOK_S)
 
 
 async def nowhere(scope: object, receive: object, send: object) -> None:

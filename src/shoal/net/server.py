@@ -21,7 +21,9 @@ from shoal.net.door import Door
 from shoal.net.exchange import Exchange, last_words
 from shoal.net.head import head_size, origin_form, without_upgrade
 from shoal.net.limits import Limits, body_too_large, head_too_large
+from shoal.net.outbox import outbox
 from shoal.net.recall import Known, Memory
+from shoal.net.run import Run
 
 log = logging.getLogger("shoal.net")
 
@@ -47,10 +49,12 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.door, self.limits, self.memory = door, limits, memory
-        self.writable, self.draining = True, False
+        self.outbox = outbox(self.loop)
+        self.draining = False
         self.deadline: float | None = None
         self._peer = ""
-        self._waiters: list[asyncio.Future[None]] = []
+        self.room = asyncio.Event()
+        self.room.set()
         self._in_head = False
         self._head_began = False
         self._between = True  # nothing of a next request has been read
@@ -58,6 +62,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._read_bytes = 0  # of the present read
         self._active: Exchange | None = None  # the one being answered; `cycle` is the last one read, which pipelining may put behind it
+        self._ready: Exchange | None = None  # whose request came whole in the present read
         self._lingering = False
         self._upgrading = False
         self._common: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
@@ -82,8 +87,7 @@ class Connection(HttpToolsProtocol):
         for waiting, _ in self.pipeline:
             if type(waiting) is Exchange:
                 self._lose(waiting)
-        self.writable = True
-        self._wake_waiters()
+        self.room.set()
         super().connection_lost(exc)
 
     def _lose(self, exchange: Exchange) -> None:
@@ -95,8 +99,8 @@ class Connection(HttpToolsProtocol):
             return
         if exchange.on_gone is not None:
             exchange.on_gone()
-        elif exchange.task is not None:
-            exchange.task.cancel()
+        elif exchange.run is not None:
+            exchange.run.cancel()
 
     def data_received(self, data: bytes) -> None:
         if self._lingering or self.transport.is_closing():
@@ -112,13 +116,16 @@ class Connection(HttpToolsProtocol):
             self._read_on(data[stop.args[0] :])
         except httptools.HttpParserError:
             self.send_400_response("")
-            return
-        if self._in_head and not self._lingering:
-            # the read may begin with the end of an earlier request
-            self._head_bytes = head_size(self.url, self.headers) if self._head_began else self._head_bytes + len(data)
-            self._head_began = False
-            if self._head_bytes > self.limits.header_bytes + _UNCOUNTED:
-                self._close_with(head_too_large(self.limits.header_bytes))
+        else:
+            if self._in_head and not self._lingering:
+                # the read may begin with the end of an earlier request
+                self._head_bytes = head_size(self.url, self.headers) if self._head_began else self._head_bytes + len(data)
+                self._head_began = False
+                if self._head_bytes > self.limits.header_bytes + _UNCOUNTED:
+                    self._close_with(head_too_large(self.limits.header_bytes))
+        if (ready := self._ready) is not None:
+            self._ready = None
+            self._run(ready).step()
 
     def _recall(self, known: Known, body: bytes) -> bool:
         """Begin a request whose head is known; what the parser would have done is done. False: it must be read after all."""
@@ -130,7 +137,7 @@ class Connection(HttpToolsProtocol):
         exchange.turn = exchange.whole = True
         self.cycle = exchange
         self.deadline = None
-        self._begin(exchange)
+        self._run(exchange).step()
         return True
 
     def _read_on(self, rest: bytes) -> None:
@@ -146,25 +153,15 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.writable = False
+        self.room.clear()
         if self._active is not None and self._active.on_pause is not None:
             self._active.on_pause()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.writable = True
         if self._active is not None and self._active.on_resume is not None:
             self._active.on_resume()
-        self._wake_waiters()
-
-    def watch_writable(self, waiter: "asyncio.Future[None]") -> None:
-        self._waiters.append(waiter)
-
-    def _wake_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self.room.set()
 
     # the parser's side
 
@@ -232,7 +229,7 @@ class Connection(HttpToolsProtocol):
                 self._turn_away(exchange, fault)
             return
         if exchange.expects_continue and exchange.turn:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.outbox.put(self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _turn_away(self, exchange: Exchange, fault: Fault) -> None:
         """Refuse before the whole body is there: the rest of it is nobody's, so the connection cannot go on."""
@@ -283,30 +280,33 @@ class Connection(HttpToolsProtocol):
         pieces = exchange.pieces
         exchange.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        if exchange.turn:
-            self._begin(exchange)
+        if exchange.refusal is not None:
+            if exchange.turn:
+                exchange.refuse(exchange.refusal)
+        elif exchange.turn:
+            self._ready = exchange  # the parser is not done with this read
 
     # the request's turn
 
     def _start_asgi_task(self, cycle: "RequestResponseCycle | Exchange", app: ASGI3Application) -> None:
         if type(cycle) is Exchange:
             cycle.turn = True
-            if cycle.whole or (cycle.refusal is not None and not cycle.keep_alive):
-                self._begin(cycle)
+            if cycle.refusal is not None and (cycle.whole or not cycle.keep_alive):
+                cycle.refuse(cycle.refusal)
+                return
+            if cycle.whole:  # in a turn of its own: a thousand requests may stand in line
+                self.loop.call_soon(self._run(cycle).step)
                 return
             self.deadline = self.loop.time() + self.limits.body_timeout_s
             if cycle.expects_continue and cycle.refusal is None:
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.outbox.put(self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
         else:
             super()._start_asgi_task(cycle, app)  # type: ignore[arg-type]
 
-    def _begin(self, exchange: Exchange) -> None:
-        if exchange.refusal is not None:
-            exchange.refuse(exchange.refusal)
-            return
+    def _run(self, exchange: Exchange) -> Run:
         self._active = exchange
-        exchange.task = task = self.loop.create_task(self._serve(exchange))
-        self.tasks.add(task)
+        exchange.run = run = Run(self._serve(exchange), self.tasks, self.loop)
+        return run
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -323,8 +323,6 @@ class Connection(HttpToolsProtocol):
             if not exchange.response_complete and not exchange.disconnected:
                 log.error("a request was left without an answer: %s", exchange.path)
                 exchange.refuse(Fault("internal", "The server left this request without an answer; it was logged. Try again."))
-        finally:
-            self.tasks.discard(exchange.task)  # cheaper than a callback of the task
 
     def answered(self, exchange: Exchange) -> None:
         """An exchange has its whole answer: on to the next request, or close."""
@@ -334,6 +332,7 @@ class Connection(HttpToolsProtocol):
         if exchange.keep_alive:
             self.on_response_complete()
         elif exchange.whole:
+            self.outbox.flush()
             self.transport.close()
         else:
             self._linger()
@@ -341,6 +340,7 @@ class Connection(HttpToolsProtocol):
     def _linger(self) -> None:
         """Close, but first let a caller who still sends read the answer: closing on unread bytes would reset the connection under it."""
         self.deadline = None
+        self.outbox.flush()
         if not self.transport.can_write_eof():  # TLS cannot close one way only
             self.transport.close()
             return
@@ -389,7 +389,7 @@ class Connection(HttpToolsProtocol):
                 cycle.refusal = fault
             self.flow.pause_reading()
             return
-        self.transport.write(last_words(fault, self.common_headers()))
+        self.outbox.put(self.transport, last_words(fault, self.common_headers()))
         self._linger()
 
     def common_headers(self) -> bytes:

@@ -12,6 +12,8 @@ import httptools
 import msgspec
 
 from shoal.core.errors import Fault
+from shoal.net.outbox import outbox
+from shoal.net.run import Event
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -48,14 +50,15 @@ class Response:
     complete = False
     reusable = False
     error: Fault | None = None
-    done: "asyncio.Future[None] | None" = None
+    told = False
+    done: Event | None = None  # that nothing more will come
     raw_head = b""
     _feed: Callable[[bytes], None] | None = None
 
     def __init__(self, connection: "Upstream") -> None:
         self._connection: Upstream | None = connection
         self._unread: list[bytes] = []
-        self.head: asyncio.Future[None] = connection.loop.create_future()
+        self.head = Event(connection.loop)
 
     @property
     def headers(self) -> dict[bytes, bytes]:
@@ -86,7 +89,7 @@ class Response:
 
     async def _wait(self) -> None:
         if not self.complete and self._connection is not None:
-            self.done = self._connection.loop.create_future()
+            self.done = Event(self._connection.loop)
             await self.done
         if self.error is not None:
             raise self.error
@@ -134,8 +137,8 @@ class Response:
         """The body is complete."""
         self.complete = True
         self._connection = None
-        if self.done is not None and not self.done.done():
-            self.done.set_result(None)
+        if self.done is not None:
+            self.done.happen()
 
     def fail(self, fault: Fault) -> None:
         """The connection failed before the body was complete."""
@@ -143,10 +146,17 @@ class Response:
             return
         self.error = fault
         self.complete = True
-        if not self.head.done():
-            self.head.set_exception(fault)
-        elif self.done is not None and not self.done.done():
-            self.done.set_result(None)
+        if not self.head.done:
+            self.head.happen(fault)
+        elif self.done is not None:
+            self.done.happen()
+
+    def tell(self) -> None:
+        """Let whoever waits for the head, or for the end, go on if that is there: not from within the parser, which is not done yet."""
+        self.told = True
+        self.head.tell()
+        if self.done is not None:
+            self.done.tell()
 
 
 def read_fields(raw: bytes) -> dict[bytes, bytes]:
@@ -177,6 +187,7 @@ class Upstream(asyncio.Protocol):
         self._silence_s: float | None = None
         # one parser for all answers of a connection: it starts anew after each message
         self._parser = httptools.HttpResponseParser(self)
+        self._outbox = outbox(loop)
         self.head_bytes = 0
         self._head = b""  # what has come of an answer's head
         self._interim = 0  # informational answers (RFC 9110, 15.2) in front of it
@@ -204,7 +215,7 @@ class Upstream(asyncio.Protocol):
         self._until_eof = False
         self.used += 1
         self.response = response = Response(self)
-        self.transport.write(data)
+        self._outbox.put(self.transport, data)
         return response
 
     def pause(self) -> None:
@@ -244,6 +255,7 @@ class Upstream(asyncio.Protocol):
             else:
                 text = f"The upstream stopped sending for {self._timeouts.idle_s:g} s."
             response.fail(Fault("upstream_timeout", text))
+            self.loop.call_soon(response.tell)
         self.abort()
 
     # asyncio.Protocol
@@ -273,10 +285,13 @@ class Upstream(asyncio.Protocol):
         if not response.status and self.head_bytes > _HEAD_LIMIT:
             response.fail(Fault("upstream_garbled", f"The upstream's headers exceed {_HEAD_LIMIT} bytes."))
             self.abort()
+        if response.complete or (response.head.done and not response.told):
+            response.tell()
 
     def eof_received(self) -> None:
-        if self._until_eof and self.response is not None:
+        if self._until_eof and (response := self.response) is not None:
             self._complete(reusable=False)
+            response.tell()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
@@ -285,6 +300,7 @@ class Upstream(asyncio.Protocol):
         if response is not None:
             where = "in the middle of its answer" if response.status else "before it answered"
             response.fail(Fault("upstream_cut", f"The upstream closed the connection {where}."))
+            response.tell()
 
     # httptools callbacks
 
@@ -307,8 +323,8 @@ class Upstream(asyncio.Protocol):
         if not response.reusable:  # a parser that would keep the connection knows where the body ends
             headers = response.headers
             self._until_eof = b"content-length" not in headers and b"transfer-encoding" not in headers and status not in (204, 304)
-        if not response.head.done():
-            response.head.set_result(None)
+        if not response.head.done:
+            response.head.happen()
 
     def on_body(self, data: bytes) -> None:
         if self.response is not None:

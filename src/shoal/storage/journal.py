@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,9 @@ class Journal:
         self.live: str | None = None  # the name of the segment being written
         self._worker_id = worker_id
         self._limit = segment_bytes
+        self.wake: Callable[[], None] | None = None  # sees to it that `commit` is called; without it every entry is written at once
         self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
         self._file = -1
         self._size = 0
         self._torn = False  # the segment ends in half a line that could not be taken back
@@ -42,8 +45,20 @@ class Journal:
             raise _explain(error) from error
 
     def append(self, entry: Entry) -> None:
-        """Write one entry. Raises Fault(overloaded) when the disk takes no more; nothing of the entry remains then."""
+        """Take one entry, to be written by the next `commit`. Errors: as `commit`, where nobody is woken for that."""
         line = self._encode(entry).replace(b"\n", b" ") + b"\n"  # JSON strings hold no bare line break, a pretty-printed receipt may
+        self._lines.append(line)
+        if self.wake is None:
+            self.commit()
+        elif len(self._lines) == 1:
+            self.wake()
+
+    def commit(self) -> None:
+        """Write the entries there are, in one piece. Raises Fault(overloaded) when the disk takes no more; nothing of them remains then."""
+        if not self._lines:
+            return
+        line = b"".join(self._lines)
+        self._lines.clear()
         try:
             if self._size + len(line) > self._limit and self._size:
                 self._rotate()
@@ -63,6 +78,7 @@ class Journal:
     def close(self) -> None:
         """Give the segment up: it is complete, and whoever folds next may remove it. A closed journal takes no more."""
         if self._file >= 0:
+            self.commit()
             os.close(self._file)
         self._file, self.live = -1, None
 

@@ -26,6 +26,7 @@ from shoal.gateway.status import Standing, Status
 from shoal.gateway.world import World
 from shoal.net import host
 from shoal.net.limits import Limits
+from shoal.net.outbox import outbox
 from shoal.net.parent import follow_parent, tell_ready
 from shoal.providers.minnow import Minnow
 from shoal.routing.routes import build_routes
@@ -53,6 +54,8 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         keyring = Keyring(_key_source(store))
         await keyring.refresh()
         journal = Journal(home() / "journal", f"w{number}")
+        outgoing = outbox(asyncio.get_running_loop())
+        outgoing.commit, journal.wake = journal.commit, outgoing.wake  # on record before it leaves
         folder = store.fold(home() / "journal", journal)
         within = await reach(settings, mini_socket, await store.credentials.open_all(home(), os.environ))
         stack.callback(within.channels.close)
