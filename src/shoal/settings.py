@@ -3,12 +3,13 @@
 The structs are the schema: a key that is not a field here is an error. docs/guide/configuration.md lists them.
 """
 
+import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import platformdirs
@@ -39,6 +40,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     keep_alive_s: Annotated[float, msgspec.Meta(gt=0)] = 75.0
     refusals_per_s: Annotated[float, msgspec.Meta(gt=0)] = 20.0
+    trusted_proxies: tuple[str, ...] = ()
     drain_s: _Seconds = 2.0
     grace_s: _Seconds = 30.0
     tls_cert: str | None = None
@@ -49,6 +51,12 @@ class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[storage]: where keys and the ledger are kept; the default is a SQLite file under SHOAL_HOME."""
 
     url: str | None = None
+
+
+class CreditsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[credits]: what prepaid money may be used for."""
+
+    unknown_price: Literal["refuse", "allow"] = "refuse"
 
 
 class MiniSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
+    credits: CreditsSettings = CreditsSettings()
     mini: MiniSettings = MiniSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
@@ -120,6 +129,11 @@ def _contradictions(settings: Settings) -> Iterator[tuple[list[str], str]]:
     for name, route in settings.routes.items():
         if not isinstance(route.get("policy"), str):
             yield ["routes", name, "policy"], "must be there, the name of a policy"
+    for proxy in settings.server.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            yield ["server", "trusted_proxies"], f"{proxy!r} is no address and no network, such as 10.0.0.0/8"
     if bool(settings.server.tls_cert) != bool(settings.server.tls_key):
         yield ["server"], "tls_cert and tls_key belong together; set both or neither"
 

@@ -1,5 +1,6 @@
 """Who asks."""
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -11,6 +12,7 @@ OPERATOR = "org_operator"
 """The operator's own organisation, which always exists and has no wallet."""
 
 Kind = Literal["inference", "admin"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Markup(msgspec.Struct, frozen=True):
@@ -37,7 +39,7 @@ class Principal(msgspec.Struct, frozen=True):
 
     What is looked at on every request is told apart once, in `principal_of`. `counted`: its money must be held before it is spent (it is
     prepaid, or has a budget). `limited`: counted, or limited in its rates. `metered`: counted, or charged otherwise than at cost.
-    `scoped`: not for all endpoints, routes and models.
+    `scoped`: not for all endpoints, routes and models. `networks` are where it may be used from; None is anywhere.
     """
 
     key_id: str
@@ -52,6 +54,7 @@ class Principal(msgspec.Struct, frozen=True):
     limited: bool = False
     metered: bool = False
     scoped: bool = False
+    networks: tuple[Network, ...] | None = None
 
 
 class KeyRecord(msgspec.Struct, frozen=True):
@@ -93,4 +96,5 @@ def principal_of(record: KeyRecord) -> Principal:
         counted or terms.limits_rate,
         counted or markup is not None,
         scoped,
+        None if terms.ips is None else tuple(ipaddress.ip_network(one, strict=False) for one in terms.ips),
     )

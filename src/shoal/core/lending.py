@@ -44,6 +44,20 @@ class Draw(msgspec.Struct, frozen=True):
     left: int = 0
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What a key was charged, in nano-USD, without open holds: ever, on this UTC day, in this ISO week and in this calendar month.
+
+    `wallet_nano` is its organisation's balance, None where that pays nothing in advance; `free_tier`: nothing was ever paid into it.
+    """
+
+    total_nano: int = 0
+    daily_nano: int = 0
+    weekly_nano: int = 0
+    monthly_nano: int = 0
+    wallet_nano: int | None = None
+    free_tier: bool = False
+
+
 class Lender(Protocol):
     """The store's side. One for every process; what it lent to a process that is dead returns by itself. Errors of all: StoreAway."""
 

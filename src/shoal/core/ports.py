@@ -66,8 +66,11 @@ class Keys(Protocol):
     def find(self, digest: bytes) -> Principal | None:
         """The holder of the key with this SHA-256 digest."""
 
+    def find_admin(self, digest: bytes) -> Principal | None:
+        """The same, of a key for administration, which opens nothing else."""
+
     async def look_up(self, digest: bytes) -> Principal | None:
-        """The same, asking the store about a key that memory does not know yet; rate-limited."""
+        """As `find`, asking the store about a key that memory does not know yet; rate-limited."""
 
 
 class Catalogue(Protocol):

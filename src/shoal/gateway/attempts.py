@@ -120,7 +120,7 @@ async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Respo
     resumes = continuation.is_possible(call)
     relay = answer.Relay(call, this, way.stream(Settlement(call)), response, keeps=resumes or call.hold is not None)
     if call.hold is not None:
-        call.heard = lambda: bridge.read_stream(way, relay.kept)
+        call.heard = lambda: bridge.read_stream(way, relay.kept) if relay.keeps else None
     try:
         await relay.run()
     except Fault as fault:

@@ -5,13 +5,16 @@ about how near a guess was.
 """
 
 import asyncio
+import functools
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
 from shoal.core.errors import Fault
-from shoal.core.identity import KeyRecord, Principal
+from shoal.core.identity import KeyRecord, Network, Principal, principal_of
 
 FOLLOW_S = 0.4
 _PREFIX = b"sk-shoal-"
@@ -45,23 +48,34 @@ def digest_of(secret: bytes) -> bytes:
 
 
 class Keyring:
-    """Every valid key, in memory; changes in the store are seen within FOLLOW_S."""
+    """Every valid key, in memory; changes in the store are seen within FOLLOW_S, and a key expires in time. `clock` is time.time."""
 
-    def __init__(self, source: KeySource) -> None:
+    def __init__(self, source: KeySource, clock: Callable[[], float] = time.time) -> None:
         self._source = source
+        self._clock = clock
         self._holders: dict[bytes, Principal] = {}
+        self._admins: dict[bytes, Principal] = {}
         self._revision = 0
 
     def find(self, digest: bytes) -> Principal | None:
         """The holder of a key, from memory."""
-        return self._holders.get(digest)
+        return self._valid(self._holders.get(digest))
+
+    def find_admin(self, digest: bytes) -> Principal | None:
+        """The holder of a key for administration, from memory."""
+        return self._valid(self._admins.get(digest))
+
+    def _valid(self, holder: Principal | None) -> Principal | None:
+        if holder is None or holder.expires_at_ms is None or self._clock() * 1000 < holder.expires_at_ms:
+            return holder
+        return None
 
     async def look_up(self, digest: bytes) -> Principal | None:
         """The holder of a key, asking the store."""
         record = await self._source.find(digest)
         if record is not None:
             self._take(record)
-        return self._holders.get(digest)
+        return self.find(digest)
 
     async def refresh(self) -> None:
         """Take over what has changed in the store since the last time."""
@@ -76,10 +90,41 @@ class Keyring:
             await asyncio.sleep(FOLLOW_S)
 
     def _take(self, record: KeyRecord) -> None:
-        if record.revoked:
-            self._holders.pop(record.digest, None)
-        else:
-            self._holders[record.digest] = Principal(record.id, record.name)
+        self._holders.pop(record.digest, None)
+        self._admins.pop(record.digest, None)
+        if not record.revoked:
+            (self._admins if record.kind == "admin" else self._holders)[record.digest] = principal_of(record)
+
+
+@functools.lru_cache(4096)
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A peer's address; None where it is none, as on a Unix socket."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def is_within(address: str, networks: Sequence[Network]) -> bool:
+    """Whether an address lies in one of these networks."""
+    known = address_of(address)
+    return known is not None and any(known in network for network in networks)
+
+
+def origin(peer: str, headers: Mapping[bytes, bytes], proxies: Sequence[Network]) -> str:
+    """Where a request comes from: its peer, or, where that is a proxy that is trusted, the last in X-Forwarded-For that is none."""
+    if not proxies or not is_within(peer, proxies):
+        return peer
+    for told in reversed(headers.get(b"x-forwarded-for", b"").split(b",")):
+        address = told.strip().decode("latin-1")
+        if address_of(address) is None:
+            return peer
+        if not is_within(address, proxies):
+            return address
+        peer = address
+    return peer
 
 
 class Knocks:

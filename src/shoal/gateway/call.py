@@ -65,7 +65,7 @@ class Call:
     was_read = False  # whether `request` is there: the body was found to be a request
     keeps = True  # False: nothing of this request is kept but the bill
     hold: "Hold | None" = None  # what is held of its key's allowances, where they are limited
-    heard: "Callable[[], Sequence[Delta]] | None" = None  # what an answer has said so far, where that may have to be reckoned
+    heard: "Callable[[], Sequence[Delta] | None] | None" = None  # what an answer has said so far, where that may have to be reckoned
     _conversation: Conversation | None = None
     _tokens: int | None = None
 

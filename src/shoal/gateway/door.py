@@ -3,17 +3,17 @@
 A stranger is turned away on the headers alone, before any of the body is read. Endpoints are data: a path, a method, and what to do.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from shoal.core.errors import Fault
-from shoal.core.identity import Principal
+from shoal.core.identity import Network, Principal
 from shoal.core.ports import Keys
 from shoal.gateway import endpoints
 from shoal.gateway import status as pages
-from shoal.gateway.auth import Knocks, digest_of, presented, well_formed
+from shoal.gateway.auth import Knocks, digest_of, is_within, origin, presented, well_formed
 from shoal.gateway.call import Call
 from shoal.gateway.serve import serve
 from shoal.gateway.world import World
@@ -32,6 +32,8 @@ class Page(msgspec.Struct, frozen=True):
 
 PAGES = {
     b"/v1/models": Page((b"GET",), False, pages.models),
+    b"/v1/key": Page((b"GET",), False, pages.key),
+    b"/v1/auth/key": Page((b"GET",), False, pages.key),
     b"/v1/receipts": Page((b"GET",), True, pages.receipts),
     b"/v1/responses": Page((b"GET", b"DELETE"), True, pages.responses),
 }
@@ -41,7 +43,9 @@ _JSON_TYPES = (b"application/json", b"text/json")
 class Door:
     """Where every request comes in."""
 
-    def __init__(self, keys: Keys, knocks: Knocks, world: World, status: pages.Status) -> None:
+    def __init__(self, keys: Keys, knocks: Knocks, world: World, status: pages.Status, proxies: Sequence[Network] = ()) -> None:
+        """`proxies` are trusted to say in X-Forwarded-For where a request comes from."""
+        self._proxies = proxies
         self._keys = keys
         self._knocks = knocks
         self._world = world
@@ -72,8 +76,8 @@ class Door:
         place = endpoints.find(exchange.path, exchange.query)
         if place is not None:
             exchange.wording, exchange.event_wording = place.endpoint.error, place.endpoint.error_event
-        exchange.holder = self._keys.find(exchange.ticket)
-        return exchange.holder is not None
+        exchange.holder = holder = self._keys.find(exchange.ticket)
+        return holder is not None and holder.networks is None
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer a whole, admitted request. Errors: Fault."""
@@ -81,7 +85,9 @@ class Door:
         if place is None and (open_page := OPEN.get(exchange.path)) is not None:
             await open_page(exchange, self._status)
             return
-        principal = exchange.holder or await self._look_up(exchange)
+        principal = exchange.holder
+        if principal is None:
+            principal = await self._look_up(exchange)
         if place is not None:
             await serve(Call(exchange, place.endpoint, principal, self._world), place)
             return
@@ -93,25 +99,37 @@ class Door:
         if secret is not None:
             exchange.ticket = digest_of(secret)
             exchange.holder = self._keys.find(exchange.ticket)
+            self._require_address(exchange, exchange.holder)
         if exchange.holder is None:
-            self._knocks.count(exchange.peer)
+            self._knocks.count(origin(exchange.peer, exchange.headers, self._proxies))
             if secret is None:
                 raise Fault(
                     "invalid_api_key", "No API key was given; send 'Authorization: Bearer KEY'. `shoal keys create NAME` makes one."
                 )
             if not well_formed(secret):
                 raise _wrong_key()
+            if self._keys.find_admin(exchange.ticket) is not None:
+                raise Fault("forbidden", "This is a key for administration: it opens /admin/v1 and nothing else.")
+
+    def _require_address(self, exchange: Exchange, holder: Principal | None) -> None:
+        """Errors: Fault forbidden, where the key may not be used from there."""
+        if holder is not None and holder.networks is not None:
+            address = origin(exchange.peer, exchange.headers, self._proxies)
+            if not is_within(address, holder.networks):
+                raise Fault("forbidden", f"This key may not be used from {address or 'here'}.")
 
     async def _look_up(self, exchange: Exchange) -> Principal:
         """A key that memory does not know may have been made a moment ago."""
         principal = await self._keys.look_up(digest_of(presented(exchange.headers) or b""))
         if principal is None:
             raise _wrong_key()
+        self._require_address(exchange, principal)
         return principal
 
 
 def _wrong_key() -> Fault:
-    return Fault("invalid_api_key", "The API key is not valid: unknown, or revoked. `shoal keys list` shows the keys of this installation.")
+    text = "The API key is not valid: unknown, expired, or revoked. `shoal keys list` shows the keys of this installation."
+    return Fault("invalid_api_key", text)
 
 
 def _require_method(exchange: Exchange, *methods: bytes) -> None:

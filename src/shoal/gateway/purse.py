@@ -4,11 +4,11 @@ What is free, open and charged-but-not-folded is together what the store has len
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from shoal.core.errors import Fault
 from shoal.core.lending import Lender, Shortfall, StoreAway
 from shoal.core.money import usd_text
+from shoal.gateway.own_key import moment
 from shoal.gateway.stock import REST_S, Refusal, Stock
 
 AHEAD_S = 2.0
@@ -71,7 +71,7 @@ class Purse(Stock):
         if waits:
             text += " Requests under way hold more than that; what they do not use is free when they end."
         if short.resets_at_ms is not None:
-            text += f" It is filled again at {_moment(short.resets_at_ms)}."
+            text += f" It is filled again at {moment(short.resets_at_ms)}."
         return Fault("insufficient_quota", text, retry_after_s=_IN_FLIGHT_S if waits else None)
 
     async def look_after(self, idle_after_s: float) -> None:
@@ -110,7 +110,3 @@ def store_away() -> Fault:
 def dollars(nano: int) -> str:
     """An amount for a sentence."""
     return f"${usd_text(nano)}"
-
-
-def _moment(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

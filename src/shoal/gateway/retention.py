@@ -15,7 +15,8 @@ Setting = str | None
 """A key's own setting: "none" keeps nothing, whatever its requests say; None leaves it to them."""
 
 KEPT = (
-    *("id", "model", "provider", "policy", "attempts", "cost_usd", "usage", "overhead_ms", "first_byte_ms", "duration_ms"),
+    *("id", "model", "provider", "policy", "attempts", "cost_usd", "charged_usd", "excess_usd", "usage"),
+    *("overhead_ms", "first_byte_ms", "duration_ms"),
     "cache",
 )
 """Members of a receipt that the gateway wrote from its own knowledge. `dropped` and `warnings` may quote the caller."""
@@ -45,4 +46,4 @@ def withhold(entry: Entry) -> Entry:
     kept = {name: members[name] for name in KEPT if name in members}
     requested = entry.requested_model if entry.model else ""
     bare = msgspec.json.encode({**kept, "requested": requested or None, "retention": "none"})
-    return msgspec.structs.replace(entry, receipt=msgspec.Raw(bare), requested_model=requested)
+    return msgspec.structs.replace(entry, receipt=msgspec.Raw(bare), requested_model=requested, user_id="")

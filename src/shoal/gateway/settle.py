@@ -10,6 +10,7 @@ from shoal.core.money import usd_text
 from shoal.core.usage import Usage, charge
 from shoal.gateway import receipt
 from shoal.gateway.call import Call
+from shoal.gateway.charges import charge_call, others_nano
 from shoal.gateway.retention import withhold
 from shoal.net.exchange import JSON, fault_headers
 
@@ -27,12 +28,13 @@ class Settlement:
         self.cost: str | None = None
 
     def __call__(self, usage: Usage | None) -> tuple[str | None, bytes]:
-        self.cost, written = settle(self._call, 200, usage, None)
+        gone = self._call.exchange.gone  # and the upstream has gone on, whose answer was waited for
+        self.cost, written = settle(self._call, 499 if gone else 200, usage, "client_gone" if gone else None)
         return self.cost, written
 
 
 def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> tuple[str | None, bytes]:
-    """Charge, write the ledger's entry, and give the cost in USD (None if unknown) and the receipt's JSON.
+    """Charge, write the ledger's entry, and give what the caller pays in USD (None if unknown) and the receipt's JSON.
 
     Errors: Fault overloaded when the ledger cannot be written: an answer that cannot be accounted for is not given.
     """
@@ -40,10 +42,13 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     attempt, world = call.attempt, call.world
     deployment = None if attempt is None else attempt.deployment
     usage = _FREE if call.free else usage or _NO_USAGE
+    cost_nano = charged_nano = _cost_nano(call, status, usage)
+    excess_nano, hold = 0, call.hold
+    if call.principal.metered:
+        usage, cost_nano, charged_nano, excess_nano = charge_call(call, usage, cost_nano, error)
     if attempt is not None and attempt.error is None:
         attempt.duration_s = now - attempt.started_at
         attempt.usage = usage
-    cost_nano = _cost_nano(call, status, usage)
     cost = None if cost_nano is None else usd_text(cost_nano)
     first, started, request = call.first_byte_at, call.started_at, call.request if call.was_read else None
     streams = request is not None and request.stream
@@ -52,7 +57,10 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     overhead_us = max(0, int((now - started - waited_s) * 1e6))
     duration_us = int((now - started) * 1e6)
     first_us = None if first is None else int((first - started) * 1e6)
-    written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us)
+    if charged_nano == cost_nano and not excess_nano:
+        written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us)
+    else:
+        written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us, charged_nano, excess_nano)
     entry = Entry(
         call.id,
         int(call.at_s * 1000),
@@ -76,13 +84,27 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
         duration_us,
         error,
         msgspec.Raw(written),
+        "" if hold is None else hold.lease,
+        charged_nano,
+        call.principal.org_id,
+        call.principal.project_id,
+        "" if request is None else request.user[:512],
     )
     if not call.keeps:
         entry = withhold(entry)
     call.settled = call.exchange.settled = True
     world.ledger.append(entry)
+    if hold is not None:
+        hold.settle(charged_nano or 0, _tokens(status, usage))
     world.tally.count(entry)
-    return cost, written
+    return cost if charged_nano == cost_nano or charged_nano is None else usd_text(charged_nano), written
+
+
+def _tokens(status: int, usage: Usage) -> int | None:
+    """What counts against a key's tokens a minute; None where it is not known, 0 for a failure of which nothing is known."""
+    if usage.input is None and usage.output is None:
+        return None if status == 200 else 0
+    return (usage.input or 0) + (usage.output or 0)
 
 
 def _cost_nano(call: Call, status: int, usage: Usage) -> int | None:
@@ -93,12 +115,12 @@ def _cost_nano(call: Call, status: int, usage: Usage) -> int | None:
     if call.free:
         return 0
     attempt = call.attempt
-    if status == 200:
+    if status == 200 or usage is not _NO_USAGE:
         total = charge(usage, None if attempt is None else attempt.deployment.price)
     else:
         total = 0 if call.first_byte_at is None else None
     if len(call.attempts) > 1 and total is not None:
-        total += sum(one.cost_nano or 0 for one in call.attempts if one is not attempt)
+        total += others_nano(call, attempt)
     return total
 
 

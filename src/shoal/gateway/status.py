@@ -1,6 +1,7 @@
-"""The endpoints that answer from memory or with one look into the store: health, metrics, models, receipts."""
+"""The endpoints that answer from memory or with one look into the store: health, metrics, models, receipts, a caller's own key."""
 
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs
@@ -9,6 +10,9 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.identity import Principal
+from shoal.core.lending import Spent
+from shoal.gateway import own_key
+from shoal.gateway.scopes import shows
 from shoal.net.exchange import JSON, Exchange
 from shoal.wire.openai_responses import history
 
@@ -49,7 +53,8 @@ class Responses(Protocol):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What the endpoints tell. `waits_for` says what readiness lacks, or None; `find_receipt` takes the ids of a request and a key."""
+    """What the endpoints tell. `waits_for` says what readiness lacks, or None; `find_receipt` takes the ids of a request and a key,
+    `find_spent` that of a key."""
 
     standing: Standing
     waits_for: Callable[[], str | None]
@@ -57,6 +62,7 @@ class Status(msgspec.Struct, frozen=True):
     models: Cards
     find_receipt: Callable[[str, str], Awaitable[bytes | None]]
     responses: Responses
+    find_spent: Callable[[str], Awaitable[Spent]]
 
 
 async def healthz(exchange: Exchange, status: Status) -> None:
@@ -80,12 +86,27 @@ async def metrics(exchange: Exchange, status: Status) -> None:
 
 async def models(exchange: Exchange, status: Status, name: str, principal: Principal) -> None:
     """`GET /v1/models` and `/v1/models/{id}`: OpenAI's shape, with prices, lengths and abilities. Errors: Fault model_not_found."""
-    body = _show(status.models.card(name)) if name else {"object": "list", "data": [_show(card) for card in status.models.cards()]}
+    if name:
+        card = status.models.card(name)
+        if not shows(principal, card.id, card.providers):
+            text = f"The model {name[:100]!r} is not one that this key may use; GET /v1/models lists those."
+            raise Fault("model_not_found", text, param="model")
+        body = _show(card)
+    else:
+        cards = (card for card in status.models.cards() if shows(principal, card.id, card.providers))
+        body = {"object": "list", "data": [_show(card) for card in cards]}
     exchange.answer(200, [JSON], msgspec.json.encode(body))
 
 
 def _show(card: Any) -> dict[str, Any]:
     return {"object": "model", **msgspec.to_builtins(card)}
+
+
+async def key(exchange: Exchange, status: Status, name: str, principal: Principal) -> None:
+    """`GET /v1/key`: the caller's own limits, and what it has used of them. Errors: Fault unknown_url."""
+    if name:
+        raise Fault("unknown_url", "A key can look at itself alone: GET /v1/key.")
+    exchange.answer(200, [JSON], own_key.show(principal, await status.find_spent(principal.key_id), time.time()))
 
 
 async def receipts(exchange: Exchange, status: Status, request_id: str, principal: Principal) -> None:

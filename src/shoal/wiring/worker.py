@@ -6,6 +6,7 @@ What it settles goes into its journal; bookkeeper.py folds that.
 import argparse
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import socket
@@ -19,6 +20,8 @@ import uvloop
 
 from shoal.core.errors import Fault
 from shoal.core.identity import KeyRecord
+from shoal.core.lending import Spent
+from shoal.gateway.accounts import Accounts
 from shoal.gateway.auth import Keyring, KeySource, Knocks
 from shoal.gateway.door import Door
 from shoal.gateway.health import HealthBook, HedgeBudget
@@ -33,6 +36,8 @@ from shoal.routing.routes import build_routes
 from shoal.settings import Settings, home, load
 from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
+from shoal.storage.lender import StoreLender
+from shoal.storage.spending import Spending
 from shoal.storage.store import Store, open_store
 from shoal.telemetry.log import configure
 from shoal.telemetry.metrics import Metrics
@@ -61,7 +66,11 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         stack.callback(within.channels.close)
         tally, standing = Tally(), Standing()
         metrics = Metrics(tally)
-        world = _world(settings, within, store, journal, tally)
+        lender = StoreLender(store.engine, home())
+        stack.callback(lender.close)
+        await lender.beat()
+        accounts = Accounts(lender, settings.server.workers)
+        world = _world(settings, within, store, journal, tally, accounts)
         status = Status(
             standing,
             _waits_for(within.minnow),
@@ -69,10 +78,13 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
             within.catalogue,
             _receipt_finder(store, folder.flush),
             store.responses,
+            _spent_finder(store),
         )
-        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status)
+        proxies = [ipaddress.ip_network(one, strict=False) for one in settings.server.trusted_proxies]
+        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status, proxies)
         background = [
             _keep("keys", keyring.follow),
+            _keep("accounts", accounts.run),
             _keep("discovery", within.discovery.follow),
             _keep("metrics", lambda: _publish(metrics)),
         ]
@@ -95,13 +107,14 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
             on_drain=drain,
             on_ready=tell_ready,
         )
+        await accounts.close()
         journal.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _world(settings: Settings, within: Reach, store: Store, journal: Journal, tally: Tally) -> World:
+def _world(settings: Settings, within: Reach, store: Store, journal: Journal, tally: Tally, accounts: Accounts) -> World:
     return World(
         within.catalogue,
         within.channels,
@@ -114,6 +127,8 @@ def _world(settings: Settings, within: Reach, store: Store, journal: Journal, ta
         within.providers,
         counter=Counter(home() / "weights"),
         responses=store.responses,
+        accounts=accounts,
+        allows_unpriced=settings.credits.unknown_price == "allow",
     )
 
 
@@ -145,7 +160,25 @@ def _key_source(store: Store) -> KeySource:
 
 
 def _record(key: Key) -> KeyRecord:
-    return KeyRecord(key.id, key.name, key.hash, key.revision, not key.active)
+    return KeyRecord(
+        key.account_id,
+        key.name,
+        key.hash,
+        key.revision,
+        not key.active,
+        key.kind,
+        key.org_id,
+        key.project_id,
+        key.prepaid,
+        key.markup,
+        key.terms,
+        key.expires_at_ms,
+    )
+
+
+def _spent_finder(store: Store) -> Callable[[str], Awaitable[Spent]]:
+    spending = Spending(store.engine)
+    return lambda key_id: spending.of(key_id, time.time())
 
 
 def _receipt_finder(store: Store, flush: Callable[..., Awaitable[None]]) -> Callable[[str, str], Awaitable[bytes | None]]:
