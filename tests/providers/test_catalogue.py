@@ -195,6 +195,14 @@ def test_a_card_tells_prices_as_texts() -> None:
     assert set(known.card("gpt-4o").providers) == {"openai", "house"}
 
 
+def test_the_end_of_a_model_is_told() -> None:
+    made, discovery = catalogue()
+    discovery.learn("house", [Found("llama", ends_on="2027-01-31")])
+    assert (made.card("llama").deprecated, made.card("llama").expiration_date) == (True, "2027-01-31")
+    assert (made.card("openai/gpt-4-old").deprecated, made.card("gpt-4o").deprecated) == (True, False)
+    assert made.resolve("gpt")[1].ends_on == "2027-01-31"
+
+
 def test_what_an_upstream_says_later_counts() -> None:
     known, discovery = catalogue()
     with pytest.raises(Fault):

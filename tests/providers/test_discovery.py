@@ -38,6 +38,19 @@ def test_shapes(body: object, found: list[Found]) -> None:
     assert read_models(msgspec.json.encode(body)) == found
 
 
+@pytest.mark.parametrize(
+    ("said", "ends_on", "deprecated"),
+    [
+        ({"expiration_date": "2027-01-31"}, "2027-01-31", False),  # OpenRouter
+        ({"deprecation": "2026-12-31T12:00:00Z"}, "2026-12-31", False),  # Mistral
+        ({"expiration_date": None, "deprecation": "soon", "is_deprecated": "yes"}, None, False),
+        ({"is_deprecated": True}, None, True),  # Cohere
+    ],
+)
+def test_the_end_of_a_model_is_taken(said: dict[str, object], ends_on: str | None, deprecated: bool) -> None:
+    assert read_models(msgspec.json.encode({"data": [{"id": "a", **said}]})) == [Found("a", ends_on=ends_on, deprecated=deprecated)]
+
+
 def test_a_full_description_is_taken() -> None:
     (model,) = read_models(msgspec.json.encode({"data": [OPENROUTER]}))
     assert (model.context_tokens, model.max_output_tokens) == (1000, 50)

@@ -29,6 +29,7 @@ class Deployment(msgspec.Struct, frozen=True):
     `local` marks the process beside us, which tells in a header what it left out of a request. `dialect` is what the upstream speaks,
     `also` what it speaks besides: callers who speak that are forwarded in it. `endpoints` are what its upstream has besides chats
     (completions, embeddings, rerank); None is not known.
+    `ends_on` is the day (YYYY-MM-DD) from which the provider will no longer serve it; `deprecated` says that it advises against it.
     `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
     """
 
@@ -49,3 +50,5 @@ class Deployment(msgspec.Struct, frozen=True):
     zero_retention: bool | None = None
     also: tuple[str, ...] = ()
     endpoints: tuple[str, ...] | None = None
+    deprecated: bool = False
+    ends_on: str | None = None

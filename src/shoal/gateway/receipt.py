@@ -69,13 +69,15 @@ def write(
     """The receipt as a JSON object; what is charged is said where it is not the cost."""
     attempt = call.attempt
     deployment = None if attempt is None else attempt.deployment
-    unpriced: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
     if cost is None and deployment is not None:
         price = deployment.price
         if price is None:
-            unpriced = _UNPRICED
+            more = _UNPRICED
         elif usage.service_tier is not None and usage.service_tier not in price.service_tiers:
-            unpriced = _UNPRICED_TIER
+            more = _UNPRICED_TIER
+    if deployment is not None and deployment.ends_on is not None:
+        more = (*more, f"{deployment.provider} serves {deployment.upstream_model} until {deployment.ends_on}")
     if attempt is not None and attempt.error is None and len(call.attempts) == 1:  # as nearly always
         one = attempt.deployment
         attempts = [ReceiptAttempt(one.provider, one.upstream_model, int(attempt.duration_s * 1e6) / 1000, why=attempt.why)]
@@ -95,7 +97,7 @@ def write(
             None if first_us is None else first_us / 1000,
             duration_us / 1000,
             call.dropped,
-            (*call.notes, *unpriced) if unpriced else call.notes,
+            (*call.notes, *more) if more else call.notes,
             call.excluded,
             _NOTHING if charged_nano is None else msgspec.Raw(usd_text(charged_nano).encode()),
             _NOTHING if not excess_nano else msgspec.Raw(usd_text(excess_nano).encode()),

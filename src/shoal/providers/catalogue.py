@@ -55,6 +55,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     capabilities: Capabilities = Capabilities()
     architecture: Architecture | None = None
     deprecated: bool = False
+    expiration_date: str | None = None
+    """OpenRouter's name for the day on which it ends."""
 
 
 class Catalogue:
@@ -192,6 +194,8 @@ def _card(name: str, deployments: Sequence[Deployment], created: int) -> Card:
         max_output_tokens=first.max_output_tokens,
         capabilities=can,
         architecture=Architecture(inputs, ("embeddings",) if "embed" in name else ("text",)),
+        deprecated=first.deprecated,
+        expiration_date=first.ends_on,
     )
 
 

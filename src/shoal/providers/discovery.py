@@ -5,6 +5,7 @@ Their answers differ in shape, and some tell more than names: what is there of l
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -21,10 +22,11 @@ _EVERY_S = 60.0
 _RETRY_S = 2.0
 _TIMEOUT_S = 10.0
 _MODELS_MAX = 5_000
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class Found(msgspec.Struct, frozen=True):
-    """One model as its upstream describes it. `abilities` is None where the upstream does not tell them."""
+    """One model as its upstream describes it. `abilities` None: it does not tell them. `ends_on` is a day, YYYY-MM-DD."""
 
     id: str
     created: int | None = None
@@ -32,6 +34,8 @@ class Found(msgspec.Struct, frozen=True):
     max_output_tokens: int | None = None
     price: Price | None = None
     abilities: Mapping[str, bool] | None = None
+    deprecated: bool = False
+    ends_on: str | None = None
 
 
 class Discovery:
@@ -108,12 +112,20 @@ def _read(rows: list[Any]) -> Iterator[Found]:
                 or _whole(row.get("top_provider"), "max_completion_tokens"),
                 price=_price(row.get("pricing")),
                 abilities=_abilities(row),
+                deprecated=row.get("is_deprecated") is True,  # https://docs.cohere.com/reference/list-models
+                ends_on=_day(row, "expiration_date", "deprecation"),
             )
 
 
 def _whole(row: Any, *names: str) -> int | None:
     values = (row.get(name) for name in names) if isinstance(row, dict) else ()
     return next((value for value in values if isinstance(value, int) and not isinstance(value, bool) and value > 0), None)
+
+
+def _day(row: Mapping[str, Any], *names: str) -> str | None:
+    """OpenRouter's `expiration_date`, and Mistral's `deprecation` without its time (https://docs.mistral.ai/api/#tag/models)."""
+    days = (_DAY.match(text) for name in names if isinstance(text := row.get(name), str))
+    return next((found[0] for found in days if found), None)
 
 
 def _price(pricing: Any) -> Price | None:

@@ -125,6 +125,8 @@ class Offers:
             zero_retention=row.zero_retention,
             also=("openai_responses",) if "responses" in row.endpoints else (),
             endpoints=row.endpoints,
+            deprecated=bool((listed and listed.deprecated) or (found and (found.deprecated or found.ends_on))),
+            ends_on=found.ends_on if found else None,
         )
 
     def _traits_of(self, provider: Provider, upstream_model: str) -> Traits:
