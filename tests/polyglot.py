@@ -353,19 +353,20 @@ def _converse(said: Said) -> dict[str, Any]:
     return {"output": output, "stopReason": _STOPS[said.finish], "usage": _BEDROCK_USAGE, "metrics": {"latencyMs": 5}}
 
 
-def _frame(kind: str, body: Any) -> bytes:
-    """https://smithy.io/2.0/aws/amazon-eventstream.html"""
+def frame(kind: str, body: Any, exception: bool = False) -> bytes:
+    """An event, or an exception of that kind. https://smithy.io/2.0/aws/amazon-eventstream.html"""
     headers = b""
-    for name, value in ((b":event-type", kind), (b":content-type", "application/json"), (b":message-type", "event")):
+    what = "exception" if exception else "event"
+    for name, value in ((f":{what}-type".encode(), kind), (b":content-type", "application/json"), (b":message-type", what)):
         headers += bytes([len(name)]) + name + b"\x07" + struct.pack(">H", len(value)) + value.encode()
     payload = json.dumps(body).encode()
     prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
-    frame = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
-    return frame + struct.pack(">I", zlib.crc32(frame))
+    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + payload
+    return message + struct.pack(">I", zlib.crc32(message))
 
 
 def _converse_events(said: Said) -> Iterator[bytes]:
-    yield _frame("messageStart", {"role": "assistant"})
+    yield frame("messageStart", {"role": "assistant"})
     for index, block in enumerate(_converse(said)["output"]["message"]["content"]):
         place = {"contentBlockIndex": index}
         deltas: list[dict[str, Any]]
@@ -376,13 +377,13 @@ def _converse_events(said: Said) -> Iterator[bytes]:
             deltas = [{"text": half} for half in halves(said.text)]
         else:
             use = block["toolUse"]
-            yield _frame("contentBlockStart", place | {"start": {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}})
+            yield frame("contentBlockStart", place | {"start": {"toolUse": {"toolUseId": use["toolUseId"], "name": use["name"]}}})
             deltas = [{"toolUse": {"input": half}} for half in halves(json.dumps(use["input"]))]
         for delta in deltas:
-            yield _frame("contentBlockDelta", place | {"delta": delta})
-        yield _frame("contentBlockStop", place)
-    yield _frame("messageStop", {"stopReason": _STOPS[said.finish]})
-    yield _frame("metadata", {"usage": _BEDROCK_USAGE, "metrics": {"latencyMs": 5}})
+            yield frame("contentBlockDelta", place | {"delta": delta})
+        yield frame("contentBlockStop", place)
+    yield frame("messageStop", {"stopReason": _STOPS[said.finish]})
+    yield frame("metadata", {"usage": _BEDROCK_USAGE, "metrics": {"latencyMs": 5}})
 
 
 def _bedrock_stream(said: Said) -> bytes:

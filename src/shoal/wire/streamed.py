@@ -110,10 +110,10 @@ class Reader(_Streamed[Event]):
 
 
 def _is_complete(event: bytes) -> bool:
-    """Whether an event without its blank line, which passes unseen where it is plain, is not half of one."""
+    """Whether an event, which passes unseen where it is plain, is not half of one, or garbage."""
     data = sse.data_of(event)
     data = event.strip() if data is None else data.strip()
-    if data == b"[DONE]":
+    if data == b"[DONE]" or event.startswith(b":"):
         return True
     try:
         msgspec.json.decode(data)
@@ -126,13 +126,18 @@ IsSilent = Callable[[bytes], bool]
 
 
 def is_silent_to(reader: Reader[bytes]) -> IsSilent:
-    """Whether an event shows nothing, as a reader finds it that has read all before. What it cannot read may mean something to others."""
+    """Whether an event shows nothing, as a reader finds it that has read all before. What it cannot read may mean something to others.
+
+    Errors: Fault, or whatever else the reader raises, for what nobody can read.
+    """
 
     def is_silent(event: bytes) -> bool:
         told: list[Delta] = []
         try:
             reader.take(event, told)
         except (Fault, *_UNREADABLE):
+            if not _is_complete(event):
+                raise
             return False
         return not reader.whole and all(isinstance(delta, Began | Used) for delta in told)
 
@@ -182,6 +187,8 @@ class Passing(_Streamed[bytes]):
         out: list[bytes] = []
         try:
             for event in self._events.split(data):
+                if self.whole and not _is_complete(event):
+                    raise ValueError("garbage after a whole answer")
                 passed = self.take(event)
                 out.append(passed if self._is_silent is None else self._hold(event, passed, self._is_silent))
                 if self.done:
