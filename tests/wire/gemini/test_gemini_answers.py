@@ -278,6 +278,10 @@ def test_sources_for_a_caller_are_placed_in_bytes() -> None:
         "groundingChunks": [{"web": {"uri": "https://a.example", "title": "A"}}, {"web": {"uri": "https://b.example"}}],
         "groundingSupports": [{"segment": {"startIndex": 2, "endIndex": 4, "text": "ö"}, "groundingChunkIndices": [0]}],
     }
+    own = (Citation(None, "D", "words", 0, 1), Citation(None, "D", "other words", 1, 2))
+    grounding = written(Text("ab", citations=own))["candidates"][0]["groundingMetadata"]
+    assert grounding["groundingChunks"] == [{"retrievedContext": {"title": "D", "text": one}} for one in ("words", "other words")]
+    assert [one["groundingChunkIndices"] for one in grounding["groundingSupports"]] == [[0], [1]]
 
 
 def test_an_answer_survives_being_written_and_read() -> None:

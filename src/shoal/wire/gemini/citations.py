@@ -43,8 +43,11 @@ def _places(segment: Segment | None, texts: Sequence[str]) -> tuple[int | None, 
 
 def write(citations: Sequence[Citation], text: str) -> Json:
     """`groundingMetadata` for citations of this text; each source once."""
-    sources = list(dict.fromkeys((one.url, one.title) for one in citations))
-    chunks = [{"web": {name: value for name, value in (("uri", url), ("title", title)) if value}} for url, title in sources]
+    sources = list(dict.fromkeys(_source(one) for one in citations))
+    chunks = [
+        {kind: {name: value for name, value in (("uri", url), ("title", title), ("text", cited)) if value}}
+        for kind, url, title, cited in sources
+    ]
     supports = []
     for one in citations:
         if one.start is None or one.end is None:
@@ -54,5 +57,10 @@ def write(citations: Sequence[Citation], text: str) -> Json:
             "endIndex": len(text[: one.end].encode()),
             "text": text[one.start : one.end],
         }
-        supports.append({"segment": segment, "groundingChunkIndices": [sources.index((one.url, one.title))]})
+        supports.append({"segment": segment, "groundingChunkIndices": [sources.index(_source(one))]})
     return {"groundingChunks": chunks, "groundingSupports": supports} if supports else {"groundingChunks": chunks}
+
+
+def _source(one: Citation) -> tuple[str, str | None, str | None, str | None]:
+    """A source's kind, address, title and words: what has no address is one of the caller's own documents."""
+    return ("web", one.url, one.title, None) if one.url else ("retrievedContext", None, one.title, one.cited)
