@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import struct
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -64,14 +65,18 @@ def read(file: Path) -> list[Recorded]:
 
 
 def _read_chunks(file: Path) -> list[Recorded]:
-    lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+    lines = [line.removeprefix("data: ") for line in file.read_text("utf-8").splitlines() if line.strip()]
     first = json.loads(lines[0])
-    provider = file.name.partition("__")[0]
-    dialect = EVENT_NAMES.get(first.get("type", ""), "gemini" if "candidates" in first else "openai_chat")
+    provider = file.name.partition("__")[0].removeprefix("amazon-")
+    name = file.name.removesuffix(".chunks.txt")
+    if "messageStart" in first:
+        frames = b"".join(_frame(event, payload) for line in lines for event, payload in json.loads(line).items())
+        headers = {"content-type": "application/vnd.amazon.eventstream"}
+        return [Recorded(name, "bedrock", "bedrock", "", "some-model", None, 200, headers, frames)]
+    dialect = EVENT_NAMES.get(first.get("type", ""), "gemini" if first.keys() & {"candidates", "promptFeedback"} else "openai_chat")
     body = "".join(f"data: {line}\n\n" for line in lines) + ("data: [DONE]\n\n" if dialect == "openai_chat" else "")
     model = str(first.get("model") or first.get("modelVersion") or first.get("message", {}).get("model") or "some-model")
     headers = {"content-type": "text/event-stream"}
-    name = file.name.removesuffix(".chunks.txt")
     return [Recorded(name, PROVIDER_OF_PREFIX.get(provider, provider), dialect, "", model, None, 200, headers, body.encode())]
 
 
@@ -124,6 +129,18 @@ def _host_of(row: Row) -> str:
             url = url.replace("{" + name + "}", value.default)
     hosts = [urlsplit(url).netloc, *(host for value in row.values.values() for host in value.by_region.values())]
     return "|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(host)) for host in hosts)
+
+
+def _frame(event: str, payload: Any) -> bytes:
+    """A frame of Amazon's binary event stream."""
+    head = b"".join(
+        len(name).to_bytes() + name.encode() + b"\x07" + len(value).to_bytes(2) + value.encode()
+        for name, value in ((":event-type", event), (":content-type", "application/json"), (":message-type", "event"))
+    )
+    data = json.dumps(payload).encode()
+    start = struct.pack(">II", len(head) + len(data) + 16, len(head))
+    start += struct.pack(">I", zlib.crc32(start))
+    return start + head + data + struct.pack(">I", zlib.crc32(start + head + data))
 
 
 def frames(body: bytes) -> list[tuple[str, Any]]:

@@ -76,7 +76,7 @@ def _chat(pieces: list[Any]) -> Said:
             thought += said.get("reasoning_content") or said.get("reasoning") or ""
             for detail in said.get("reasoning_details") or ():
                 proofs += [detail[name] for name in ("signature", "data") if detail.get(name)]
-            sources += [one["url_citation"]["url"] for one in said.get("annotations") or () if "url_citation" in one]
+            sources += [one["url_citation"]["url"] for one in said.get("annotations") or () if one.get("url_citation", {}).get("url")]
             for place, call in enumerate(said.get("tool_calls") or ()):
                 name, function = call.get("index", place), call["function"]
                 proof = ((call.get("extra_content") or {}).get("google") or {}).get("thought_signature")

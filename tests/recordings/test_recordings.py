@@ -208,6 +208,8 @@ def _same_schema(members: dict[str, Any]) -> None:
     members.pop("propertyOrdering", None)
     if isinstance(members.get("type"), str):
         members["type"] = members["type"].lower()
+    if isinstance(members.get("thinkingLevel"), str):
+        members["thinkingLevel"] = members["thinkingLevel"].upper()
 
 
 def _same_format(members: dict[str, Any]) -> None:
