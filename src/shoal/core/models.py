@@ -30,7 +30,8 @@ class Deployment(msgspec.Struct, frozen=True):
     `also` what it speaks besides: callers who speak that are forwarded in it. `endpoints` are what its upstream has besides chats
     (completions, embeddings, rerank); None is not known.
     `ends_on` is the day (YYYY-MM-DD) from which the provider will no longer serve it; `deprecated` says that it advises against it.
-    `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
+    `on_disconnect`: what the upstream does when whoever asked hangs up: "stops", "stops_streams" (and goes on with a whole answer), or
+    "goes_on". `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Deployment(msgspec.Struct, frozen=True):
     collects_data: bool | None = None
     zero_retention: bool | None = None
     also: tuple[str, ...] = ()
+    on_disconnect: str | None = None
     endpoints: tuple[str, ...] | None = None
     deprecated: bool = False
     ends_on: str | None = None

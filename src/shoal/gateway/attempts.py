@@ -10,6 +10,7 @@ from collections.abc import Generator
 
 from shoal.core.attempt import Answered, Attempt, Failed, Outcome, Try
 from shoal.core.errors import Fault
+from shoal.core.models import Deployment
 from shoal.gateway import answer, bridge, continuation, held
 from shoal.gateway.call import Call
 from shoal.gateway.contest import Contest
@@ -47,6 +48,8 @@ async def _outcome(call: Call, wish: Try) -> Outcome | None:
     except Fault as fault:
         if call.exchange.response_started or call.settled:
             raise
+        if call.exchange.gone:
+            raise Fault("client_gone", "The caller disconnected.") from None
         return Failed(fault, wish.deployment)
     return Answered(call.held[-1].answer) if wish.hold else None
 
@@ -58,6 +61,7 @@ async def make_try(call: Call, wish: Try) -> None:
         call.waited_s += wish.delay_s
     deployment, health = wish.deployment, call.world.health
     this = Attempt(deployment, time.perf_counter(), why=wish.why)
+    call.exchange.on_gone = _go_on if _is_made_to_its_end(deployment, call.request.stream) else None
     call.attempts.append(this)
     if call.contest is None:
         call.attempt = this
@@ -88,6 +92,17 @@ async def make_try(call: Call, wish: Try) -> None:
     finally:
         usage = this.usage
         health.end(deployment, fault, usage.output if usage else None, time.perf_counter() - this.started_at)
+
+
+def _is_made_to_its_end(deployment: Deployment, streams: bool) -> bool:
+    """Whether the upstream makes the answer, and charges for it, even where the caller hangs up: then what it cost is waited for."""
+    return deployment.on_disconnect is not None and (
+        deployment.on_disconnect == "goes_on" or (deployment.on_disconnect == "stops_streams" and not streams)
+    )
+
+
+def _go_on() -> None:
+    """The caller has hung up, and nothing is called off."""
 
 
 def _close(call: Call, this: Attempt, broken: Fault) -> None:
@@ -124,7 +139,7 @@ async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Respo
     try:
         await relay.run()
     except Fault as fault:
-        if not (resumes and relay.keeps and fault.row.try_another and relay.begun) or call.settled:
+        if not (resumes and relay.keeps and fault.row.try_another and relay.begun) or call.settled or call.exchange.gone:
             raise
         response.close()
         await continuation.go_on(call, way, relay, fault)

@@ -31,7 +31,9 @@ def charge_call(call: Call, usage: Usage, cost_nano: int | None, error: str | No
     """
     attempt, hold = call.attempt, call.hold
     held = None if hold is None else hold.nano
-    left = error == "client_gone" and cost_nano == 0 and attempt is not None and attempt.error is None
+    left = error == "client_gone" and call.first_byte_at is None and attempt is not None and attempt.error is None
+    if held is not None and len(call.attempts) > 1:
+        cost_nano = _with_overtaken(call, cost_nano)
     if held is not None and attempt is not None and (cost_nano is None or left):
         if attempt.deployment.price is None:
             return Charge(usage, cost_nano, 0)
@@ -48,6 +50,16 @@ def charge_call(call: Call, usage: Usage, cost_nano: int | None, error: str | No
         return Charge(usage, cost_nano, due)
     paid = min(due, held or 0)
     return Charge(usage, cost_nano, paid, due - paid)
+
+
+def _with_overtaken(call: Call, cost_nano: int | None) -> int | None:
+    """The cost with what tries cost that another one overtook: at least what was asked of them."""
+    for one in call.attempts:
+        if one.error == "superseded" and one.cost_nano is None:
+            one.usage = reckon(call, one.deployment, ())
+            one.cost_nano = charge(one.usage, one.deployment.price)
+            cost_nano = cost_nano if cost_nano is None or one.cost_nano is None else cost_nano + one.cost_nano
+    return cost_nano
 
 
 def _said(call: Call) -> Sequence[Delta] | None:

@@ -85,6 +85,7 @@ class Minnow:
                 provider=PROVIDER,
                 upstream_model=model.id,
                 local=True,
+                on_disconnect="stops",
                 capabilities=Capabilities(prefill=True),
                 price=price_of(
                     self._usd_per_hour,

@@ -123,6 +123,7 @@ class Offers:
             region=provider.values.get("region"),
             collects_data=row.collects_data,
             zero_retention=row.zero_retention,
+            on_disconnect=row.on_disconnect,
             also=("openai_responses",) if "responses" in row.endpoints else (),
             endpoints=row.endpoints,
             deprecated=bool((listed and listed.deprecated) or (found and (found.deprecated or found.ends_on))),

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from shoal.providers.row import Ability, Auth, DialectName, Endpoint, Globs, Path
+from shoal.providers.row import Ability, Auth, DialectName, Endpoint, Globs, OnDisconnect, Path
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Usd = Annotated[float, msgspec.Meta(ge=0)]
@@ -57,6 +57,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lacks: list[Ability] | None = None
     collects_data: bool | None = None
     zero_retention: bool | None = None
+    on_disconnect: OnDisconnect | None = None
     discover: bool | None = None
     enabled: bool = True
     timeouts: TimeoutSettings = TimeoutSettings()

@@ -16,6 +16,9 @@ import msgspec
 
 from shoal.core.toml_lines import dotted, explain, place
 
+OnDisconnect = Literal["stops", "stops_streams", "goes_on"]
+"""https://openrouter.ai/docs/api-reference/streaming lists who stops and who goes on; the servers of one's own stop."""
+
 DialectName = Literal["openai_chat", "openai_responses", "anthropic", "gemini", "bedrock", "cohere"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "aws", "google", "none"]
 Endpoint = Literal["chat", "completions", "embeddings", "rerank", "models", "responses"]
@@ -96,9 +99,9 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     `api_key_env` lists the names its key goes by: the first that is set counts; `auth_with_key` is how the key is sent where `auth` is a
     signature. `local` servers need no key and are asked only when configured. `makes` are globs of the models that it is the home of.
     `prices` is the provider's id in genai-prices; `listed` are globs of the ids there that it can be taken to serve, `listed_as` how their
-    beginnings are written in its own API, all of it in lower case where `listed_lower`. `cancel_bills` is what a disconnected caller pays:
-    what was made so far, or the whole answer; `collects_data` and `zero_retention` are what its terms (`terms`) say by default. None is
-    not documented.
+    beginnings are written in its own API, all of it in lower case where `listed_lower`. `on_disconnect` is what it does, and charges, when
+    whoever asked hangs up: it stops; it stops where it streams (and makes a whole answer to its end); or it goes on. `collects_data` and
+    `zero_retention` are what its terms (`terms`) say by default. None is not documented.
     """
 
     title: str
@@ -126,7 +129,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     collects_data: bool | None = None
     zero_retention: bool | None = None
     terms: Address | None = None
-    cancel_bills: Literal["so_far", "whole"] | None = None
+    on_disconnect: OnDisconnect | None = None
 
 
 class BadRow(ValueError):
