@@ -9,7 +9,7 @@ import pytest
 
 from shoal.net.target import parse_target
 from shoal.providers import registry
-from shoal.providers.abilities import read_families, traits_of
+from shoal.providers.abilities import matches, read_families, traits_of
 from shoal.providers.credentials import header_of
 from shoal.providers.options import ProviderSettings
 from shoal.providers.row import BadRow, Row, read_row, read_rows
@@ -217,3 +217,11 @@ def test_a_good_row_is_one() -> None:
 def test_reading_rows_loads_nothing_heavy() -> None:
     code = "import sys; from shoal.providers.registry import load; load({}, {}); print(*({'pydantic', 'genai_prices'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4", "gpt-5", "gpt-5-mini", "gpt-4o", "gpt-4.1", "o3", "o1-mini", "chatgpt-4o-latest", "codex-mini-latest"]
+)
+def test_models_of_openai_are_shown_as_its_own(model: str) -> None:
+    """Or else whoever asks for one by name is sent to somebody else who has it."""
+    assert matches(model, ROWS["openai"].listed)
