@@ -87,9 +87,12 @@ def open_engine(url: URL) -> AsyncEngine:
     return engine
 
 
-def writing(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine and pool, whose transactions hold SQLite's write lock from their beginning."""
-    return engine.execution_options(writes=True)
+def writing(engine: AsyncEngine, *, durable: bool = True) -> AsyncEngine:
+    """The same engine and pool, whose transactions hold SQLite's write lock from their beginning.
+
+    What is not `durable` is committed, but may be lost with the machine's power: what only matters while its processes live.
+    """
+    return engine.execution_options(writes=True, durable=durable)
 
 
 async def gate(connection: AsyncConnection, name: str) -> None:
@@ -105,8 +108,13 @@ def gate_number(name: str) -> int:
 
 def _open_postgres(url: URL) -> AsyncEngine:
     arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-    settings = {"application_name": "shoal", "timezone": "UTC", "idle_in_transaction_session_timeout": "30s", "lock_timeout": "10s"}
-    return create_async_engine(
+    settings: dict[str, str] = {
+        "application_name": "shoal",
+        "timezone": "UTC",
+        "idle_in_transaction_session_timeout": "30s",
+        "lock_timeout": "10s",
+    }
+    engine = create_async_engine(
         url,
         pool_size=4,
         max_overflow=4,
@@ -115,6 +123,8 @@ def _open_postgres(url: URL) -> AsyncEngine:
         hide_parameters=True,
         connect_args=arguments | {"server_settings": settings},
     )
+    event.listen(engine.sync_engine, "begin", _begin_postgres)
+    return engine
 
 
 def _create_file(path: Path) -> None:
@@ -134,7 +144,20 @@ def _prepare_connection(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    mode = "FULL" if options.get("durable", True) else "NORMAL"
+    if connection.info.get("synchronous", "FULL") != mode:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {mode}")
+        connection.info["synchronous"] = mode
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if not connection.get_execution_options().get("durable", True):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def _misconfigured(what: str) -> Fault:

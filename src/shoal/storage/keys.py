@@ -17,13 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shoal.core.errors import Fault
 from shoal.core.identity import OPERATOR, Kind, Markup
 from shoal.core.terms import Terms
+from shoal.storage import names
 from shoal.storage.database import gate, writing
 from shoal.storage.identifiers import new_id, now_ms
 from shoal.storage.schema import DEFAULT_PROJECT, api_keys, members, organisations, projects
 
 SECRET_PREFIX = "sk-shoal-"  # noqa: S105 - what every secret begins with
 ID_PREFIX = "key_"
-NAME_MAX_CHARS = 64
 NO_TERMS = Terms()
 
 _terms = msgspec.json.Decoder(Terms)
@@ -79,11 +79,7 @@ def hash_secret(secret: str | bytes) -> bytes:
 
 def check_name(name: str) -> str:
     """The name as it is stored (NFC). Raises Fault(invalid_value) unless it is 1 to 64 printable characters without outer spaces."""
-    name = unicodedata.normalize("NFC", name)
-    if not 1 <= len(name) <= NAME_MAX_CHARS:
-        raise _bad_name(f"has {len(name)} characters; it must have 1 to {NAME_MAX_CHARS}")
-    if not name.isprintable() or name != name.strip():
-        raise _bad_name("must be printable: no control characters, line breaks or outer spaces")
+    name = names.check_name(name, "key's name")
     if name.startswith((SECRET_PREFIX, ID_PREFIX)):
         raise _bad_name(f"must not begin with {SECRET_PREFIX} or {ID_PREFIX}, like a secret or an id: names are shown openly")
     return name

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shoal.core.errors import Fault
 from shoal.core.money import usd_text
 from shoal.core.terms import MOST_NANO
-from shoal.storage.database import writing
+from shoal.storage.database import is_postgres, writing
 from shoal.storage.identifiers import now_ms
+from shoal.storage.proof import find_errors
 from shoal.storage.schema import accounts, leases, movements, postings
 
 INCOME = "income"
@@ -106,6 +107,13 @@ class Ledger:
         async with self._engine.connect() as connection:
             rows = await connection.execute(query if before is None else query.where(movements.c.id < before))
             return [Line(row.id, row.at_ms, row.kind, row.reference, row.memo, row.actor, row[-1]) for row in rows]
+
+    async def check(self) -> list[str]:
+        """What is wrong with the books, a sentence each; nothing, as long as nobody writes into the tables by hand. Reads all of them."""
+        async with self._engine.connect() as connection:
+            if is_postgres(connection):
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            return await find_errors(connection)
 
     async def _move(self, movement: Movement) -> bool:
         async with writing(self._engine).begin() as connection:

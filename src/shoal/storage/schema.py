@@ -282,6 +282,7 @@ leases = Table(
     Column("key_id", Text, nullable=False),
     Column("org_id", Text, nullable=False),
     Column("amount_nano", BigInteger, nullable=False),  # free, held, or charged and not yet folded
+    Column("lent_nano", BigInteger, nullable=False),  # all that was lent and not given back: its holder counts, too
     Column("taken_at_ms", BigInteger, nullable=False),
     Column("recalled", Boolean, nullable=False),
     CheckConstraint("amount_nano >= 0", name="leases_never_below_zero"),
@@ -295,8 +296,8 @@ buckets = Table(
     metadata,
     Column("key_id", Text, primary_key=True),
     Column("unit", Text, primary_key=True),
-    Column("level_milli", BigInteger, nullable=False),
-    Column("lent_milli", BigInteger, nullable=False),  # in the hands of processes, not yet spent
+    Column("level_parts", BigInteger, nullable=False),  # 60,000ths of a unit
+    Column("lent_parts", BigInteger, nullable=False),  # in the hands of processes, not yet spent
     Column("at_ms", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -307,7 +308,7 @@ bucket_leases = Table(
     Column("key_id", Text, primary_key=True),
     Column("unit", Text, primary_key=True),
     Column("holder", Text, ForeignKey("holders.id"), primary_key=True),
-    Column("lent_milli", BigInteger, nullable=False),
+    Column("lent_parts", BigInteger, nullable=False),
     Column("recalled", Boolean, nullable=False),
     Index("bucket_leases_holder", "holder"),
     sqlite_with_rowid=False,

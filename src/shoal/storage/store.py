@@ -5,27 +5,50 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shoal.storage.alerts import Alerts
+from shoal.storage.audit import Audit
+from shoal.storage.codes import Codes
 from shoal.storage.credentials import Credentials
 from shoal.storage.database import open_engine, parse_address
 from shoal.storage.fold import Folder, recover
+from shoal.storage.holders import Holders
 from shoal.storage.journal import Journal
+from shoal.storage.key_changes import KeyChanges
 from shoal.storage.keys import KeyStore
 from shoal.storage.ledger import Ledger
+from shoal.storage.lender import StoreLender
+from shoal.storage.members import Members
+from shoal.storage.organisations import Organisations
+from shoal.storage.payments import Payments
+from shoal.storage.projects import Projects
 from shoal.storage.receipts import Receipts
 from shoal.storage.responses import Responses
 from shoal.storage.upgrade import upgrade
 
 
 class Store:
-    """The keys, the ledger and the way into it, the stored responses, keys for providers. Belongs to the event loop it was opened on."""
+    """Everything that is stored, one attribute a noun. Belongs to the event loop it was opened on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.keys = KeyStore(engine)
+        self.key_changes = KeyChanges(engine)
+        self.organisations = Organisations(engine)
+        self.projects = Projects(engine)
+        self.members = Members(engine)
+        self.ledger = Ledger(engine)
+        self.codes = Codes(engine)
+        self.payments = Payments(engine)
+        self.alerts = Alerts(engine)
+        self.audit = Audit(engine)
+        self.holders = Holders(engine)
         self.receipts = Receipts(engine)
         self.responses = Responses(engine)
         self.credentials = Credentials(engine)
-        self.ledger = Ledger(engine)
+
+    def lend(self, home: Path) -> StoreLender:
+        """What this process borrows by; `home` is where its journal's directory lies. Call its `beat` first, and `close` at the end."""
+        return StoreLender(self.engine, home)
 
     async def recover(self, directory: Path) -> None:
         """Fold what dead processes left in this journal directory."""

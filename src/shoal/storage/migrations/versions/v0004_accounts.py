@@ -174,6 +174,7 @@ def _create_holdings() -> None:
         sa.Column("key_id", sa.Text, nullable=False),
         sa.Column("org_id", sa.Text, nullable=False),
         sa.Column("amount_nano", sa.BigInteger, nullable=False),
+        sa.Column("lent_nano", sa.BigInteger, nullable=False),
         sa.Column("taken_at_ms", sa.BigInteger, nullable=False),
         sa.Column("recalled", sa.Boolean, nullable=False),
         sa.CheckConstraint("amount_nano >= 0", name="leases_never_below_zero"),
@@ -185,8 +186,8 @@ def _create_holdings() -> None:
         "buckets",
         sa.Column("key_id", sa.Text, primary_key=True),
         sa.Column("unit", sa.Text, primary_key=True),
-        sa.Column("level_milli", sa.BigInteger, nullable=False),
-        sa.Column("lent_milli", sa.BigInteger, nullable=False),
+        sa.Column("level_parts", sa.BigInteger, nullable=False),
+        sa.Column("lent_parts", sa.BigInteger, nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
@@ -195,7 +196,7 @@ def _create_holdings() -> None:
         sa.Column("key_id", sa.Text, primary_key=True),
         sa.Column("unit", sa.Text, primary_key=True),
         sa.Column("holder", sa.Text, sa.ForeignKey("holders.id"), primary_key=True),
-        sa.Column("lent_milli", sa.BigInteger, nullable=False),
+        sa.Column("lent_parts", sa.BigInteger, nullable=False),
         sa.Column("recalled", sa.Boolean, nullable=False),
         sqlite_with_rowid=False,
     )
