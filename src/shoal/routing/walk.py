@@ -17,8 +17,11 @@ from shoal.routing.course import Course
 
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 5.0
-LONGEST_WAIT_S = 60.0
-"""Of all waits of a request together."""
+LONGEST_WAIT_S = 10.0
+"""Of all waits of a request together. Long enough for a bucket of tokens to fill or a burst to pass, short enough that an answer still
+comes before whoever is in front of the gateway hangs up (load balancers after 30 or 60 s). Who would have to wait for longer is told so by
+Retry-After, at once: the clients of OpenAI, Anthropic and LiteLLM then wait for up to 60 s themselves, and to hold their requests meanwhile
+(as Portkey does, for as long) would only use up a connection and their time-outs."""
 
 LEAST_SILENCE_S = 0.5
 SILENCE_FACTOR = 5
