@@ -138,6 +138,15 @@ def test_blocks_of_a_user() -> None:
     assert asked.extra.keys() == {"citations", "context"}
 
 
+def test_what_only_anthropics_tools_can_say_is_noted() -> None:
+    tool = {"name": "f", "input_schema": {"type": "object"}, "input_examples": [{}], "defer_loading": True, "allowed_callers": None}
+    assert ask(tools=[tool]).extra.keys() == {"tools.input_examples", "tools.defer_loading"}
+
+
+def test_thinking_may_be_told_without_being_wanted() -> None:
+    assert ask(thinking={"block_binding": "strict"}).thinking is None
+
+
 def test_blocks_of_an_answer() -> None:
     content = [
         {"type": "thinking", "thinking": "t", "signature": "s"},

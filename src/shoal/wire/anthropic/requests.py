@@ -189,7 +189,7 @@ def read(body: bytes) -> Conversation:
     system = contents.read_system(fields.system)
     messages = [one for place, raw in enumerate(fields.messages) for one in contents.read(raw, f"messages[{place}]", noted)]
     choice, parallel = tools.read_choice(fields.tool_choice)
-    offered, own = tools.read(fields.tools or [])
+    offered, own = tools.read(fields.tools or [], noted)
     output = fields.output_config or _OutputConfig()
     extra = {name: raw for name, raw in chat.members_of(body).items() if name not in _READ and bytes(raw) != b"null"}
     if "mcp_servers" in extra:

@@ -94,14 +94,14 @@ def _lost_its_thought(conversation: Conversation) -> bool:
 class Asked(msgspec.Struct):
     """The caller's `thinking`."""
 
-    type: str
+    type: str | None = None
     budget_tokens: int | None = None
     display: str | None = None
 
 
 def read(asked: Asked | None, effort: str | None) -> Thinking | None:
     """A caller's `thinking` and `output_config.effort`: as much as the model finds right where it says no more than adaptive."""
-    if asked is None:
+    if asked is None or asked.type is None:
         return Thinking(effort=effort) if effort else None
     if asked.type in ("disabled", "between_tools"):
         return Thinking(effort="none")

@@ -123,21 +123,23 @@ _tool = msgspec.json.Decoder(_Tool)
 _kind = msgspec.json.Decoder(_Kind)
 
 
-def read(raw: list[msgspec.Raw]) -> tuple[tuple[Tool, ...], tuple[Hosted, ...]]:
-    """A caller's tools, and those that are Anthropic's own. Errors: Fault."""
+def read(raw: list[msgspec.Raw], noted: set[str]) -> tuple[tuple[Tool, ...], tuple[Hosted, ...]]:
+    """A caller's tools, and those that are Anthropic's own; `noted` takes the names of what no other tool can say. Errors: Fault."""
     tools: list[Tool] = []
     hosted: list[Hosted] = []
     for place, one in enumerate(raw):
         where = f"tools[{place}]"
         if decode(_kind, one, where).type in (None, "custom"):
-            tools.append(_read_one(one, where))
+            tools.append(_read_one(one, where, noted))
         else:
             hosted.append(Hosted(one, where))
     return tuple(tools), tuple(hosted)
 
 
-def _read_one(raw: msgspec.Raw, where: str) -> Tool:
+def _read_one(raw: msgspec.Raw, where: str, noted: set[str]) -> Tool:
     tool = decode(_tool, raw, where)
+    said = (name for name, value in _objects.decode(raw).items() if name not in _Tool.__struct_fields__ and bytes(value) != b"null")
+    noted.update(f"tools.{name}" for name in said)
     if bytes(tool.input_schema) == b"null":
         raise Fault("missing_parameter", f"Missing required parameter: '{where}.input_schema'.", param=f"{where}.input_schema")
     return Tool(tool.name, tool.description, tool.input_schema, tool.strict, lifetime(tool.cache_control, where))
