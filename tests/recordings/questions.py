@@ -3,6 +3,7 @@
 Bedrock's and Cohere's requests, which no caller speaks, are read here, as far as recordings use them.
 """
 
+import base64
 import json
 from typing import Any
 
@@ -82,9 +83,17 @@ def _message(said: Message) -> list[dict[str, Any]]:
         out |= {"reasoning_details": details} if details else {}
         out |= {"tool_calls": calls} if calls else {}
         out |= {"refusal": refusal} if refusal else {}
-    content = [parts.write(part, True) for part in rest if isinstance(part, Text | Image | File)]
+    content = [parts.write(_as_file(part), True) for part in rest if isinstance(part, Text | Image | File)]
     out |= {"content": content} if content else {}
     return [*results, out]
+
+
+def _as_file(part: Text | Image | File) -> Text | Image | File:
+    """OpenAI's callers have no documents of text, but files of it."""
+    if not isinstance(part, File) or part.text is None:
+        return part
+    data = base64.b64encode(part.text.encode()).decode()
+    return msgspec.structs.replace(part, text=None, data=data, media_type="text/plain", name=part.name or "document.txt")
 
 
 def _of(thought: Reasoning) -> tuple[str, str | None, str | None, str | None, str | None]:
