@@ -89,6 +89,9 @@ class Call:
         """The caller gets this try's answer, from now on. Errors: Fault superseded where another try was faster."""
         if self.contest is not None:
             self.contest.claim(attempt)
+        for kept in self.held:
+            if kept.attempt is not attempt:
+                kept.attempt.error = "escalated"
         self.attempt = attempt
         self.world.health.first_token(attempt.deployment, time.perf_counter() - attempt.started_at)
 

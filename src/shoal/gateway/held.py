@@ -36,18 +36,12 @@ async def keep(call: Call, attempt: Attempt, way: Bridge, response: Response) ->
     attempt.cost_nano = charge(said.usage, attempt.deployment.price)
     if call.hold is not None and attempt.cost_nano:
         await call.hold.extend(charged_nano(attempt.cost_nano, markup_ppm(call, attempt.deployment)))
-    for earlier in call.held:
-        earlier.attempt.error = "escalated"
     call.held = (*call.held, Held(attempt, way, body, said))
 
 
 async def give(call: Call) -> None:
     """Give the caller the answer that was kept last. Errors: Fault."""
     last = call.held[-1]
-    for attempt in call.attempts:
-        if attempt is not last.attempt and attempt.error is None:
-            attempt.error = "escalated"
-    last.attempt.error = None
     if call.request.stream:
         await answer.replay(call, last.attempt, last.way, last.body)
     else:
