@@ -1,269 +1,222 @@
-"""Policies as callers meet them, over upstreams of every dialect: answers judged before they are given, second tries, circuits, costs."""
+"""Every routing policy as an operator writes it, a [routes.NAME] table, through a real server: who is asked, and what the receipt tells."""
 
+import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from faulty import (
-    CALLERS,
-    DIALECTS,
-    FAMILIES,
-    HEIR,
-    PRICE,
-    Faulty,
-    Heard,
-    ask,
-    ask_all,
-    config,
-    cuts,
-    finished,
-    goes_on,
-    kept_receipt,
-    places,
-    says,
-    sends,
-    stalls,
-    stream_head,
-    unfinished,
-)
-from installation import Installation
-from polyglot import COST, WITHOUT_CACHE, Said
-from upstream import Line, Received, Script, chunked, head, whole
+from caller import Answer, Caller, chat, request
+from conftest import config
+from installation import Installation, wait_for
+from shoal.routing.routes import POLICIES
+from upstream import USAGE, Line, Received, Script, Upstream, completion, default, says, whole
 
-BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-EACH = pytest.mark.parametrize("dialect", DIALECTS)
-SHORT = Said("No.")
-LONG = Said("Because of the rain.")
-PAUSE_S = 0.3
-ROUTES = {
-    "cascade": 'policy = "cascade"\njudge = { min_chars = 6 }\ninner = { policy = "ordered", retries = 0 }',
-    "hedge": f'policy = "hedged"\nafter_s = {PAUSE_S}\ninner = {{ policy = "ordered", retries = 0 }}',
-    "circuit": 'policy = "ordered"\nretries = 0',
+TABLES = {
+    "balanced": "retries = 0",
+    "cascade": "judge = { min_chars = 10 }",
+    "cheapest": "",
+    "conditional": 'rules = [{ when = { plan = { "$in" = ["gold"] } }, models = ["conditional-b"], then = { policy = "ordered" } }]',
+    "context": "",
+    "fallback": 'inner = { policy = "ordered" }',
+    "fastest": "",
+    "hedged": 'after_s = 0.05\ninner = { policy = "ordered", retries = 0 }',
+    "least_busy": "",
+    "ordered": "retries = 0",
+    "sticky": 'inner = { policy = "weighted" }',
+    "throughput": "",
+    "weighted": 'weights = { "weighted-a" = 0, "weighted-b" = 3 }',
 }
+"""What stands in each route's table besides its policy and its models, NAME-a and NAME-b; of those b is the cheaper and the larger."""
+
+A = "price = { input = 200.0, output = 200.0 }, context_tokens = 200"
+B = "price = { input = 1.0, output = 1.0 }, context_tokens = 100000"
 
 
-def more() -> str:
-    """For each dialect two priced models, and a route of each policy over them; all names end in the dialect's."""
+@pytest.fixture(scope="module")
+def routed(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    assert set(TABLES) == set(POLICIES)
     lines = []
-    for dialect, (provider, family) in FAMILIES.items():
-        for name in ROUTES:
-            for which in ("first", "second"):
-                deployment = f'{{ provider = "{provider}", model = "{family}-{name}-{which}", prefill = false, {PRICE} }}'
-                lines += [f'[models."{name}-{which}-{dialect}"]', f"deployments = [{deployment}]", ""]
-            models = f'["{name}-first-{dialect}", "{name}-second-{dialect}"]'
-            lines += [f'[routes."{name}-{dialect}"]', ROUTES[name], f"models = {models}", ""]
-    lines += ["[models.will]", f'deployments = [{{ provider = "{HEIR}", model = "will", {PRICE} }}]', ""]
-    return "\n".join(lines)
-
-
-@pytest.fixture(scope="module")
-def faulty() -> Iterator[Faulty]:
-    server = Faulty()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def server(faulty: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    server = Installation(tmp_path_factory.mktemp("policies-served"), config(faulty.port, more())).start()
+    for name, fields in TABLES.items():
+        lines += [f'[models."{name}-a"]', f'deployments = [{{ provider = "up", {A} }}]']
+        lines += [f'[models."{name}-b"]', f'deployments = [{{ provider = "up", {B} }}]']
+        lines += [f"[routes.{name}]", f'policy = "{name}"', f'models = ["{name}-a", "{name}-b"]', fields]
+    server = Installation(tmp_path_factory.mktemp("routed"), config(upstream, more="\n".join(lines))).start()
     yield server
     assert server.stop() == 0
     assert "Traceback" not in server.log(), server.log()
 
 
-def play(faulty: Faulty, name: str, dialect: str, first: Script, second: Script) -> str:
-    """What both models of a route get; the route's name."""
-    family = FAMILIES[dialect][1]
-    faulty.play(f"{family}-{name}-first", first)
-    faulty.play(f"{family}-{name}-second", second)
-    return f"{name}-{dialect}"
+def ask(server: Installation, model: str, **more: Any) -> Answer:
+    with Caller(server.port, server.key) as caller:
+        return caller.ask(chat(model, **more))
 
 
-def heard_of(faulty: Faulty, name: str, dialect: str, which: str) -> list[Received]:
-    """The requests for one of the models of a route."""
-    return faulty.received(f"{FAMILIES[dialect][1]}-{name}-{which}")
+def answered(answer: Answer) -> str:
+    """Which of a route's two models answered: a or b."""
+    assert answer.status == 200, answer.body
+    return answer.headers["x-shoal-model"][-1]
 
 
-def cost(heard: Heard) -> list[float | None]:
-    """The whole cost, and what the tries besides the answer cost."""
-    return [heard.receipt["cost_usd"], *(one.get("cost_usd") for one in heard.receipt["attempts"])]
+def receipt(answer: Answer) -> dict[str, Any]:
+    return dict(answer.json["shoal"])
 
 
-def failing(status: int, after_s: float = 0.0) -> Script:
-    """An error, after a while."""
-
-    def run(line: Line, request: Received) -> None:
-        threading.Event().wait(after_s)
-        line.send(whole({"error": {"message": "no"}}, status))
-
-    return run
+def whys(answer: Answer) -> list[str]:
+    return [one["why"] for one in receipt(answer)["attempts"]]
 
 
-def late(script: Script, after_s: float) -> Script:
-    """The same, after a while."""
+def slow(seconds: float, usage: dict[str, Any] = USAGE) -> Script:
+    def play(line: Line, request: Received) -> None:
+        threading.Event().wait(seconds)
+        line.send(whole(completion(usage=usage)))
 
-    def run(line: Line, request: Received) -> None:
-        threading.Event().wait(after_s)
-        script(line, request)
-
-    return run
+    return play
 
 
-def price(dialect: str) -> Any:
-    """What an answer costs; Cohere bills units, the cache not taken off."""
-    return pytest.approx(WITHOUT_CACHE if dialect == "cohere" else COST)
+def test_ordered_asks_as_listed_and_says_why(routed: Installation, upstream: Upstream) -> None:
+    upstream.play("ordered-a", default, says(whole({"error": {"message": "broken"}}, 500)), default)
+    first, second = ask(routed, "route/ordered"), ask(routed, "ordered")
+    assert (answered(first), answered(second)) == ("a", "b")
+    assert (receipt(first)["policy"], whys(first)) == ("ordered", ["first of 2"])
+    assert whys(second) == ["first of 2", "next, after upstream_error"]
+    assert receipt(second)["requested"] == "ordered"
 
 
-# cascades
+def test_balanced_asks_the_cheap_one_more_often(routed: Installation) -> None:
+    assert [answered(ask(routed, "balanced")) for _ in range(10)] == ["b"] * 10  # 40,000 to 1
 
 
-@BOTH
-@EACH
-def test_a_good_answer_of_the_first_is_given(server: Installation, faulty: Faulty, dialect: str, stream: bool) -> None:
-    before = len(heard_of(faulty, "cascade", dialect, "second"))
-    heard = ask(server, [play(faulty, "cascade", dialect, says(dialect, LONG), says(dialect, SHORT))], stream=stream)
-    assert (heard.text, heard.ended, heard.attempts) == (LONG.text, True, [None])
-    assert cost(heard) == [price(dialect), None]
-    assert len(heard_of(faulty, "cascade", dialect, "second")) == before
+def test_balanced_remembers_an_outage(routed: Installation, upstream: Upstream) -> None:
+    upstream.play("balanced-b", says(whole({"error": {"message": "broken"}}, 500)), default)
+    assert [answered(ask(routed, "balanced")) for _ in range(3)] == ["a"] * 3
 
 
-@BOTH
-@EACH
-def test_a_poor_answer_is_paid_for_and_not_given(server: Installation, faulty: Faulty, dialect: str, stream: bool) -> None:
-    heard = ask(server, [play(faulty, "cascade", dialect, says(dialect, SHORT), says(dialect, LONG))], stream=stream)
-    assert (heard.text, heard.ended, heard.attempts) == (LONG.text, True, ["escalated", None])
-    assert cost(heard) == [pytest.approx(2 * price(dialect).expected), price(dialect), None]
-    assert SHORT.text.encode() not in heard.answer.body
-    assert kept_receipt(server, heard) == heard.receipt
+def test_weighted_asks_by_weight(routed: Installation, upstream: Upstream) -> None:
+    assert [answered(ask(routed, "weighted")) for _ in range(5)] == ["b"] * 5
+    upstream.play("weighted-b", says(whole({"error": {"message": "gone"}}, 404)), default)
+    assert answered(ask(routed, "weighted")) == "a"  # of no weight: a fallback
 
 
-@BOTH
-@EACH
-def test_where_nobody_does_better_the_poor_answer_is_given(server: Installation, faulty: Faulty, dialect: str, stream: bool) -> None:
-    heard = ask(server, [play(faulty, "cascade", dialect, says(dialect, SHORT), failing(500))], stream=stream)
-    assert (heard.text, heard.ended, heard.attempts) == (SHORT.text, True, [None, "upstream_error"])
-    assert cost(heard)[0] == price(dialect)
+def test_cheapest_asks_the_one_that_costs_least(routed: Installation) -> None:
+    assert answered(ask(routed, "cheapest")) == "b"
 
 
-@EACH
-def test_a_kept_answer_that_breaks_is_somebody_elses(server: Installation, faulty: Faulty, dialect: str) -> None:
-    """Of a held stream nobody has had a word, wherever it breaks."""
-    body, shown, whole_at = places(dialect, LONG)
-    for script, code in (
-        (cuts(unfinished(dialect, body[:shown])), "upstream_connection_lost"),
-        (cuts(finished(dialect, body[: whole_at - 1])), "upstream_connection_lost"),
-        (cuts(stream_head(dialect) + chunked([body[:shown]])[:-5] + b"zz\r\n"), "upstream_bad_answer"),
-        (cuts(head(kind="text/html") + b"<html>"), "upstream_connection_lost"),
-    ):
-        heard = ask(server, [play(faulty, "cascade", dialect, script, says(dialect, SHORT))], stream=True)
-        assert (heard.text, heard.ended, heard.attempts) == (SHORT.text, True, [code, None])
+def test_fastest_asks_the_quick_one(routed: Installation, upstream: Upstream) -> None:
+    upstream.play("fastest-a", slow(0.1))
+    assert {answered(ask(routed, "fastest")) for _ in range(2)} == {"a", "b"}  # each is measured once
+    assert [answered(ask(routed, "fastest")) for _ in range(5)] == ["b"] * 5
 
 
-@pytest.mark.parametrize("caller", [one for one in CALLERS if one != "openai_chat"])
-def test_kept_answers_are_for_callers_of_every_dialect(server: Installation, faulty: Faulty, caller: str) -> None:
-    for dialect in DIALECTS:
-        for first, second, text in ((LONG, SHORT, LONG.text), (SHORT, LONG, LONG.text)):
-            route = play(faulty, "cascade", dialect, says(dialect, first), says(dialect, second))
-            for stream in (False, True):
-                heard = ask(server, [route], stream=stream, caller=caller)
-                assert (heard.text, heard.ended, heard.errors) == (text, True, []), dialect
+def test_throughput_asks_whoever_makes_more_tokens(routed: Installation, upstream: Upstream) -> None:
+    upstream.play("throughput-a", slow(0.05, USAGE | {"completion_tokens": 1}))
+    upstream.play("throughput-b", slow(0.05, USAGE | {"completion_tokens": 1000}))
+    assert {answered(ask(routed, "throughput")) for _ in range(2)} == {"a", "b"}
+    assert [answered(ask(routed, "throughput")) for _ in range(3)] == ["b"] * 3
 
 
-# second tries
+def test_least_busy_asks_whoever_has_less_to_do(routed: Installation, upstream: Upstream) -> None:
+    go_on = threading.Event()
+
+    def held(line: Line, request: Received) -> None:
+        go_on.wait()
+        default(line, request)
+
+    upstream.play("least_busy-a", held)
+    upstream.play("least_busy-b", held)
+    with Caller(routed.port) as one, Caller(routed.port) as two:
+        one.send(request(routed.key, chat("least_busy")))
+        wait_for(lambda: upstream.received("least_busy-a") or upstream.received("least_busy-b"), "the first request")
+        two.send(request(routed.key, chat("least_busy")))
+        wait_for(lambda: upstream.received("least_busy-a") and upstream.received("least_busy-b"), "the second request")
+        go_on.set()
+        assert {answered(one.answer()), answered(two.answer())} == {"a", "b"}
 
 
-def earn(server: Installation, faulty: Faulty) -> None:
-    """Fill the budget of second tries: one for every 20 requests."""
-    model = faulty.plays("plain/earning", says("openai_chat", SHORT))
-    ask_all(server, [(model,)] * 220, stream=False)
+def test_fallback_asks_the_next_model_whatever_the_error(routed: Installation, upstream: Upstream) -> None:
+    upstream.play("fallback-a", says(whole({"error": {"message": "no such thing"}}, 400)))
+    answer = ask(routed, "fallback")
+    assert (answered(answer), receipt(answer)["policy"]) == ("b", "fallback(ordered)")
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-def test_second_tries_win_lose_and_fail(server: Installation, faulty: Faulty, stream: bool) -> None:
-    earn(server, faulty)
-    cut = cuts(b"HTTP/1.1 200 OK\r\n")
-    for dialect in ("anthropic", "bedrock", "gemini"):
-        good = says(dialect, LONG)
-        heard = ask(server, [play(faulty, "hedge", dialect, late(good, 1.0), good)], stream=stream)
-        assert (heard.text, heard.attempts) == (LONG.text, ["superseded", None])
-    for dialect, first, second, codes in (
-        ("cohere", failing(500, PAUSE_S * 2), failing(503), ["upstream_error", "upstream_error"]),
-        ("openai_responses", stalls(b""), failing(429), ["upstream_timeout", "rate_limit_exceeded"]),
-        ("openai_chat", late(cut, PAUSE_S * 2), cut, ["upstream_connection_lost"] * 2),
-    ):
-        heard = ask(server, [play(faulty, "hedge", dialect, first, second)], stream=stream)
-        assert (heard.ended, len(heard.errors), heard.attempts) == (False, 1, codes)
-        assert heard.status in (429, 502, 504)
-        assert heard.receipt["cost_usd"] == 0
+def test_a_session_stays_where_it_is(routed: Installation) -> None:
+    def place(session: str) -> str:
+        answer = ask(routed, "sticky", session_id=session)
+        assert whys(answer) == ["first of 2; the session's own order"]
+        return answered(answer)
+
+    sessions = [f"session-{number}" for number in range(12)]
+    places = [place(one) for one in sessions]
+    assert set(places) == {"a", "b"}
+    assert [place(one) for one in sessions] == places
+    assert [answered(ask(routed, "sticky", prompt_cache_key=one)) for one in sessions] == places
+    assert [answered(ask(routed, "sticky", user=one)) for one in sessions] == places
+    assert [ask(routed, "sticky", user=one, stream=True).headers["x-shoal-model"][-1] for one in sessions] == places
 
 
-def test_the_one_with_words_wins_and_not_the_one_that_only_began(server: Installation, faulty: Faulty) -> None:
-    earn(server, faulty)
-    for dialect in ("anthropic", "gemini", "bedrock"):
-        body, shown, _ = places(dialect, SHORT)
-        opened = stalls(unfinished(dialect, body[: shown // 2]))  # announced, and not a word
-        heard = ask(server, [play(faulty, "hedge", dialect, opened, says(dialect, LONG))], stream=True)
-        assert (heard.text, heard.attempts) == (LONG.text, ["superseded", None]), dialect
+def test_context_goes_by_length(routed: Installation, upstream: Upstream) -> None:
+    assert answered(ask(routed, "context")) == "a"
+    answer = ask(routed, "context", messages=[{"role": "user", "content": "word " * 1000}])
+    assert answered(answer) == "b"
+    assert whys(answer)[0].startswith("the only one; too small for ") and whys(answer)[0].endswith(" tokens: context-a")
+    assert answered(ask(routed, "context", max_tokens=150)) == "a"
+    assert answered(ask(routed, "context", max_tokens=250)) == "b"
 
 
-def test_without_budget_the_late_one_is_waited_for(server: Installation, faulty: Faulty) -> None:
-    route = play(faulty, "hedge", "gemini", late(says("gemini", LONG), PAUSE_S * 2), says("gemini", SHORT))
-    for _ in range(20):
-        heard = ask(server, [route], stream=True)
-        if len(heard.attempts) == 1:
-            break
-        assert heard.text == SHORT.text
-    assert (heard.text, heard.attempts) == (LONG.text, [None])
+def test_context_goes_on_to_a_larger_one_where_the_upstream_says_so(routed: Installation, upstream: Upstream) -> None:
+    too_long = {"error": {"message": "too long", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}}
+    upstream.play("context-a", says(whole(too_long, 400)), default)
+    answer = ask(routed, "context")
+    assert (answered(answer), whys(answer)) == ("b", ["first of 2", "next, after context_length_exceeded"])
 
 
-# circuits
+def test_hedged_asks_another_beside_a_late_one(routed: Installation, upstream: Upstream) -> None:
+    with Caller(routed.port, routed.key) as caller:
+        for _ in range(25):  # a second try is earned by twenty requests
+            caller.ask(chat("up/earning"))
+
+    def silent(line: Line, request: Received) -> None:
+        line.wait_gone()
+        line.close()
+
+    upstream.play("hedged-a", silent)
+    answer = ask(routed, "hedged")
+    assert (answered(answer), whys(answer)) == ("b", ["first of 2", "beside one that is late"])
+    assert receipt(answer)["policy"] == "hedged(ordered)"
 
 
-@EACH
-def test_a_circuit_opens_is_probed_and_closes(server: Installation, faulty: Faulty, dialect: str) -> None:
-    rest_s = 0.8
-    busy = sends(whole({"error": {"message": "busy"}}, 429, f"retry-after-ms: {rest_s * 1000:.0f}\r\n"))
-    first, second = says(dialect, LONG), says(dialect, SHORT)
-    route = play(faulty, "circuit", dialect, busy, second)
-
-    def run() -> tuple[str, list[str | None]]:
-        heard = ask(server, [route], stream=True)
-        return heard.text, heard.attempts
-
-    opened_at = time.monotonic()
-    assert run() == (SHORT.text, ["rate_limit_exceeded", None])
-    open_for = []
-    play(faulty, "circuit", dialect, busy, second)
-    while time.monotonic() < opened_at + rest_s * 0.8:  # open: it is not asked
-        open_for.append(run())
-    assert open_for.count((SHORT.text, [None])) == len(open_for) > 0
-    threading.Event().wait(opened_at + rest_s * 1.1 - time.monotonic())
-    assert run() == (SHORT.text, ["rate_limit_exceeded", None])  # half open: the probe says that it is still busy
-    assert run() == (SHORT.text, [None])
-    threading.Event().wait(rest_s * 1.1)
-    play(faulty, "circuit", dialect, late(first, 0.5), second)
-    probe, *others = ask_all(server, [[route]] * 8, stream=True)
-    texts = sorted(one.text for one in (probe, *others))
-    assert texts == [LONG.text] + [SHORT.text] * 7  # one of them was the probe
-    assert run() == (LONG.text, [None])  # closed
+def test_cascade_asks_the_next_where_an_answer_will_not_do(routed: Installation, upstream: Upstream) -> None:
+    upstream.play("cascade-a", says(whole(completion("Short."))))
+    upstream.play("cascade-b", says(whole(completion("Long enough to do."))))
+    answer = ask(routed, "cascade")
+    assert (answered(answer), whys(answer)) == ("b", ["first of 2", "next, after an answer that would not do"])
+    assert receipt(answer)["policy"] == "cascade(fallback(balanced))"
 
 
-# what it costs
+def test_conditional_goes_by_metadata(routed: Installation) -> None:
+    gold = ask(routed, "conditional", metadata={"plan": "gold"})
+    other = ask(routed, "conditional", metadata={"plan": "tin"})
+    assert (answered(gold), whys(gold)) == ("b", ["the only one; rules[0] holds"])
+    assert whys(other) == ["first of 2; no rule holds"]
+    assert whys(ask(routed, "conditional")) == ["first of 2; no rule holds"]
 
 
-@EACH
-def test_a_text_of_two_costs_what_both_cost(server: Installation, faulty: Faulty, dialect: str) -> None:
-    body, shown, _ = places(dialect, LONG)
-    play(faulty, "circuit", dialect, cuts(unfinished(dialect, body[:shown])), failing(500))
-    faulty.play("will", goes_on(LONG.text))
-    heard = ask(server, [f"circuit-first-{dialect}", "will"], stream=True)
-    assert (heard.text, heard.attempts) == (LONG.text, ["upstream_connection_lost", None])
-    total, broken, _ = cost(heard)
-    assert broken is not None
-    assert 0 < broken <= COST  # some tell what was used in every event
-    assert total == pytest.approx(broken + COST)
-    assert heard.receipt["attempts"][1]["continued"] is True
-    assert kept_receipt(server, heard) == heard.receipt
+def test_a_receipt_is_whole_on_streams_errors_and_afterwards(routed: Installation, upstream: Upstream) -> None:
+    streamed = ask(routed, "cheapest", stream=True, stream_options={"include_usage": True})
+    told = next(one for one in map(_decode, streamed.events) if "shoal" in one)["shoal"]
+    assert (told["policy"], told["attempts"][0]["why"]) == ("cheapest", "first of 2")
+    with Caller(routed.port, routed.key) as caller:
+        caller.send(request(routed.key, b"", f"/v1/receipts/{told['id']}", {"content-length": "", "content-type": ""}, "GET"))
+        assert caller.answer().json == told
+    broken = says(whole({"error": {"message": "broken"}}, 500))
+    for model in ("cheapest-a", "cheapest-b"):
+        upstream.play(model, broken)
+    answer = ask(routed, "cheapest", provider={"only": ["up"]})
+    assert answer.status == 502
+    assert receipt(answer)["policy"] == "cheapest"
+    assert [one["why"] for one in receipt(answer)["attempts"]][:2] == ["first of 2", "again, after upstream_error"]
+
+
+def _decode(event: bytes) -> dict[str, Any]:
+    return {} if event == b"[DONE]" else dict(json.loads(event))
