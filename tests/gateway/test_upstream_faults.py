@@ -259,6 +259,18 @@ def test_our_key_and_what_is_said_of_it_stay_here(shoal: Installation, upstream:
     assert len(upstream.received(f"auth-{status}")) == 1
 
 
+def test_a_key_that_is_refused_with_400_is_not_the_callers_mistake(shoal: Installation, upstream: Upstream) -> None:
+    """As xAI does; a caller who makes an upstream say something that looks so is told of its mistake, and hurts nobody."""
+    refusal = {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***Yz. Get one."}
+    upstream.play("hidden-key", says(whole(refusal, 400)))
+    answer = ask(shoal, "up/hidden-key")
+    assert (answer.status, answer.error["code"]) == (502, "upstream_auth")
+    assert b"***" not in answer.body
+    upstream.play("said-key", says(whole(refusal, 400)))
+    answer = ask(shoal, "up/said-key", messages=[{"role": "user", "content": "xa***Yz"}])
+    assert (answer.status, answer.error["code"]) == (400, refusal["code"])
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 529])
 def test_an_upstreams_trouble_is_tried_again(shoal: Installation, upstream: Upstream, status: int) -> None:
     upstream.play(f"trouble-{status}", says(said(status)), says(said(status)), default)

@@ -1,6 +1,7 @@
 """From the caller's dialect to the upstream's and back: forwarded where both are the same, translated where they are not."""
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -52,6 +53,17 @@ def choose(call: Call, deployment: Deployment) -> Bridge:
     return Translated(call, deployment) if forward is None else Forwarded(call, forward, dialect)
 
 
+_HALF_HIDDEN = re.compile(rb"\w{2}\*{3,}\w{2}")
+
+
+def _meant(status: int, body: bytes, call: Call) -> int:
+    """The status that is meant: xAI refuses a key with 400, and shows it half hidden (`xa***Yz`). What the caller said itself is no key."""
+    if status != 400 or b"***" not in body:
+        return status
+    said = msgspec.json.encode(msgspec.json.decode(call.request.body))  # as the upstream writes it, however the caller did
+    return status if all(shown in said for shown in _HALF_HIDDEN.findall(body)) else 401
+
+
 class Forwarded:
     """Both speak the same dialect: bytes pass."""
 
@@ -66,7 +78,7 @@ class Forwarded:
         return (call if wanted is None else _with_betas(call, wanted.decode("latin-1")),)
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
-        return dialects.UPSTREAMS[self._dialect].fault(status, headers, body)
+        return dialects.UPSTREAMS[self._dialect].fault(_meant(status, body, self._call), headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
         return self._forward.complete(self._call.request, bodies[0], settle)
@@ -104,7 +116,7 @@ class Translated:
         return (self._upstream.encode(self._conversation, deployment),)
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
-        return self._upstream.fault(status, headers, body)
+        return self._upstream.fault(_meant(status, body, self.call), headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
         answer = self._upstream.answer(bodies[0], self._asked)

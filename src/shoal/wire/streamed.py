@@ -128,15 +128,15 @@ IsSilent = Callable[[bytes], bool]
 def is_silent_to(reader: Reader[bytes]) -> IsSilent:
     """Whether an event shows nothing, as a reader finds it that has read all before. What it cannot read may mean something to others.
 
-    Errors: Fault, or whatever else the reader raises, for what nobody can read.
+    Errors: Fault, or whatever else the reader raises, for an error that the upstream tells of and for what nobody can read.
     """
 
     def is_silent(event: bytes) -> bool:
         told: list[Delta] = []
         try:
             reader.take(event, told)
-        except (Fault, *_UNREADABLE):
-            if not _is_complete(event):
+        except (Fault, *_UNREADABLE) as error:
+            if not _is_complete(event) or (isinstance(error, Fault) and error.kind != "upstream_garbled"):
                 raise
             return False
         return not reader.whole and all(isinstance(delta, Began | Used) for delta in told)

@@ -33,13 +33,16 @@ def test_a_message_is_found_wherever_it_is(body: Any, message: str) -> None:
     ("status", "code", "kind"),
     [
         (400, "context_length_exceeded", "context_length"),
+        (400, "3051", "context_length"),
+        (400, 3051, "context_length"),
+        (400, "1261", "context_length"),
         (400, "invalid_api_key", "upstream_auth"),
         (400, "API_KEY_INVALID", "upstream_auth"),
         (402, None, "upstream_auth"),
         (504, None, "upstream_timeout"),
     ],
 )
-def test_a_code_says_more_than_a_status(status: int, code: str | None, kind: str) -> None:
+def test_a_code_says_more_than_a_status(status: int, code: str | int | None, kind: str) -> None:
     fault = read(status, {}, json.dumps({"error": {"message": "m", "code": code}}).encode())
     assert (fault.kind, fault.upstream_status) == (kind, status)
 

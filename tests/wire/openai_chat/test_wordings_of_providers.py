@@ -11,6 +11,7 @@ from shoal.core.errors import Fault
 from shoal.core.usage import Usage
 from shoal.wire.openai_chat import answers, forward
 from shoal.wire.openai_chat.streams import Reader
+from shoal.wire.streamed import is_silent_to
 
 RECEIPT = b'{"id":"req_1"}'
 
@@ -180,6 +181,36 @@ def test_an_error_after_the_reason_to_stop_is_an_error() -> None:
     assert stream.failed is not None
     assert stream.failed.message == "Token limit reached"
     assert read(*pieces[:2], b"data: {]\n\n").choices[0].parts == (Text("ha"),)
+
+
+BASE_FAULTS = [
+    (1002, "upstream_busy"),
+    (1008, "upstream_auth"),
+    (1013, "upstream_error"),
+    (2013, "upstream_rejected"),
+    (9, "upstream_error"),
+]
+
+
+@pytest.mark.parametrize(("code", "kind"), BASE_FAULTS)
+def test_an_error_beside_what_looks_like_an_answer_is_an_error(code: int, kind: str) -> None:
+    """MiniMax tells errors in `base_resp`, in a success without choices."""
+    failed = {"id": "i", "choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": code, "status_msg": "such"}}
+    for attempt in (lambda: forward.complete(json.dumps(failed).encode(), settle), lambda: answers.read(json.dumps(failed).encode())):
+        with pytest.raises(Fault) as caught:
+            attempt()
+        assert caught.value.kind == kind
+    stream = forward.Stream(True, settle, 1, is_silent_to(Reader()))
+    assert stream.feed(event(failed)) == b""
+    assert stream.failed is not None
+    assert stream.failed.kind == kind
+    fine = {
+        "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}],
+        "base_resp": {"status_code": 0, "status_msg": ""},
+        "error": "",
+    }
+    assert answers.read(json.dumps(fine).encode()).choices[0].parts == (Text("hi"),)
+    assert b"hi" in forward.complete(json.dumps(fine).encode(), settle)
 
 
 def test_words_about_errors_are_no_error() -> None:

@@ -114,6 +114,12 @@ class _Groq(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
 
 
+class Base(msgspec.Struct):
+    """MiniMax's, beside what would be an answer."""
+
+    status_code: int | None = None
+
+
 class Chunk(msgspec.Struct):
     """A chunk, or a whole answer."""
 
@@ -125,6 +131,7 @@ class Chunk(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
     x_groq: _Groq | None = None
+    base_resp: Base | None = None
     citations: list[str | _Source] | None = None
     search_results: list[_Source] | None = None
     system_fingerprint: msgspec.Raw = _ABSENT
@@ -148,7 +155,9 @@ _FINISHES: dict[str, Finish] = {
     "content_filter": "content_filter",
     "sensitive": "content_filter",  # Z.AI
 }
-_NO_ERROR = (b"null", b"{}", b'""', b"false")
+NO_ERROR = (b"null", b"{}", b'""', b"false")
+"""What some write where there is no error."""
+
 FAILURES = ("error", "insufficient_system_resource", "network_error")
 """Reasons to stop that are failures: OpenRouter's and Mistral's, DeepSeek's, Z.AI's."""
 
@@ -161,7 +170,7 @@ def decode(data: bytes) -> Chunk:
         chunk = _chunk.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is no chat completion.") from None
-    if bytes(chunk.error) not in _NO_ERROR or chunk.object == "error":
+    if bytes(chunk.error) not in NO_ERROR or chunk.object == "error" or (chunk.base_resp is not None and chunk.base_resp.status_code):
         raise errors.read_within(data)
     return chunk
 
@@ -352,7 +361,7 @@ def _begin(chunk: Chunk) -> Began:
 
 def check(finish_reason: str | None, error: msgspec.Raw) -> None:
     """Look whether a choice has failed. Errors: Fault, of the kind of its error where it tells one."""
-    if bytes(error) not in _NO_ERROR:
+    if bytes(error) not in NO_ERROR:
         raise errors.read_within(b'{"error":%b}' % error)
     if finish_reason in FAILURES:
         raise Fault("upstream_error", "The upstream broke its answer off with an error of its own.", upstream_status=200)

@@ -1,6 +1,7 @@
 """Errors in OpenAI's shape: an upstream's as a Fault, inside a 200 too, and a Fault as what a caller reads.
 
-Those who speak the dialect do not agree on the shape: `error` is an object, a text, or missing (Mistral, Cerebras, FastAPI's `detail`).
+Those who speak the dialect do not agree on the shape: `error` is an object, a text, or missing (Mistral, Cerebras, FastAPI's `detail`;
+MiniMax's `base_resp`, in an answer that looks like a success).
 """
 
 import re
@@ -28,10 +29,29 @@ _STATUS = {
     "timeout": 504,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
+    "rate_limit_reached_error": 429,
     "insufficient_quota": 429,
+    "exceeded_current_quota_error": 429,
+    "engine_overloaded_error": 529,
     "overloaded_error": 529,
 }
-_CONTEXT_CODES = ("context_length_exceeded", "string_above_max_length")
+# https://platform.minimax.io/docs/api-reference/errorcode
+_BASE_STATUS = {
+    1001: 504,
+    1002: 429,
+    1004: 401,
+    1008: 402,
+    1026: 400,
+    1027: 400,
+    1039: 400,
+    1041: 429,
+    1042: 400,
+    2013: 400,
+    2049: 401,
+    2056: 429,
+}
+# OpenAI's, Mistral's, and Z.AI's (https://docs.z.ai/api-reference/api-code)
+_CONTEXT_CODES = ("context_length_exceeded", "string_above_max_length", "3051", "1261")
 _BAD_KEY_CODES = ("invalid_api_key", "API_KEY_INVALID")
 
 
@@ -43,6 +63,8 @@ class _Said(msgspec.Struct):
     param: str | None = None
     code: str | int | None = None
     more: dict[str, Any] = {}
+    status: int | None = None
+    """The status that a code of MiniMax's stands for."""
 
 
 def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
@@ -67,7 +89,7 @@ def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         text = "The upstream is busy, or has reached the limit of what it does for this gateway; try again later."
         return Fault("upstream_busy", text, retry_after_s=retry_after_s, upstream_status=status)
     if 400 <= status < 500:
-        if said.code in _CONTEXT_CODES:
+        if str(said.code) in _CONTEXT_CODES:
             return Fault("context_length", message, param=said.param, upstream_status=status)
         return _Rejected(message, status, said)
     if 300 <= status < 400:
@@ -79,6 +101,8 @@ def read(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
 def read_within(body: bytes) -> Fault:
     """An error inside a 200: its code or type tells the status that was not sent."""
     said = _read_error(body) or _Said()
+    if said.status is not None:
+        return read(said.status, {}, body)
     for sign in (str(said.code), str(said.type)):
         status = int(sign) if sign.isdecimal() and len(sign) == 3 else _STATUS.get(sign, 0)
         if 400 <= status < 600:
@@ -110,7 +134,9 @@ def _read_error(body: bytes) -> _Said | None:
         seen = seen[0]
     if not isinstance(seen, dict):
         return None
-    error = seen.get("error")
+    error, base = seen.get("error"), seen.get("base_resp")
+    if error is None and isinstance(base, dict):
+        return _read_base(base)
     members = error if isinstance(error, dict) else {**seen, "message": error or seen.get("message") or seen.get("detail")}
     message = members.get("message")
     if message is None and error is None:
@@ -123,6 +149,13 @@ def _read_error(body: bytes) -> _Said | None:
         code=code if isinstance(code, str) or (isinstance(code, int) and not isinstance(code, bool)) else None,
         more=_read_more(members),
     )
+
+
+def _read_base(base: dict[str, Any]) -> _Said | None:
+    code = base.get("status_code")
+    if not code or not isinstance(code, int):
+        return None
+    return _Said(message=_text(base.get("status_msg") or ""), code=code, status=_BASE_STATUS.get(code, 500))
 
 
 def _read_more(members: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _ABSENT = msgspec.Raw(b"null")
 class _Answer(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
+    base_resp: chunks.Base | None = None
     service_tier: msgspec.Raw = _ABSENT
 
 
@@ -43,7 +44,7 @@ class _Chunk(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     service_tier: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
-    choices: list[_Choice] = []
+    choices: list[_Choice] | None = None
     x_groq: _Groq | None = None
 
 
@@ -96,7 +97,8 @@ def complete(body: bytes, settle: Settle) -> bytes:
             body = contents.write_out(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
-    if seen.error is not _ABSENT and bytes(seen.error) != b"null":
+    failed_within = seen.base_resp is not None and seen.base_resp.status_code
+    if failed_within or bytes(seen.error) not in chunks.NO_ERROR:
         raise errors.read_within(body)
     for choice in failed.choices or ():
         chunks.check(choice.finish_reason, choice.error)
@@ -168,17 +170,18 @@ class Stream(streamed.Passing):
             self.done = True
             return last + event
         chunk = _chunk.decode(data)
-        if bytes(chunk.error) != b"null":
+        if bytes(chunk.error) not in chunks.NO_ERROR:
             raise errors.read_within(data)
-        for choice in chunk.choices:
+        choices = chunk.choices or ()
+        for choice in choices:
             chunks.check(choice.finish_reason, choice.error)
-        self._finished.update(choice.index or 0 for choice in chunk.choices if choice.finish_reason)
+        self._finished.update(choice.index or 0 for choice in choices if choice.finish_reason)
         if contents.are_listed(data):
             event = b"data: %b\n\n" % contents.write_out(data)
         raw = bytes(chunk.usage)
         if raw != b"null":
             return self._pass_usage(event, raw, chunk)
-        places = [*([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in chunk.choices)]
+        places = [*([chunk.x_groq.usage] if chunk.x_groq else ()), *(choice.usage for choice in choices)]
         if (used := usage.read_first(places, chunk.service_tier)) is not None:
             self._usage, self._elsewhere = used, data
         return event
