@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
         if request.get("stream"):
             self.loop.call_later(THINK_S, self.stream, iter(_pieces(TEXT[len(begun) :]) if begun else STREAM), STREAM_HEAD)
         else:
-            self.loop.call_later(THINK_S, self.transport.write, _whole(TEXT[len(begun) :]) if begun else ANSWER)
+            self.loop.call_later(THINK_S, self.stream, iter((_whole(TEXT[len(begun) :]) if begun else ANSWER,)))
 
     def stream(self, pieces: Iterator[bytes], before: bytes = b"") -> None:
         """Write the next piece, and the others after it."""

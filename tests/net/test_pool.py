@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -398,6 +399,25 @@ async def test_few_who_wait_do_not_make_an_upstream_silent(upstream: Upstream, o
     await asyncio.sleep(0.4)  # four times their patience
     go_on.set()
     assert [one.status for one in await asyncio.gather(*waiting)] == [200] * 4
+
+
+async def test_a_pause_of_our_own_is_no_silence(upstream: Upstream, open_pool: Open) -> None:
+    go_on = threading.Event()
+
+    def ready(line: Line, request: Received) -> None:
+        go_on.wait()
+        line.send(whole(b"{}"))
+
+    upstream.play("pool-first", says(whole(b"{}")))
+    upstream.play("pool-ready", ready)
+    pool, before = open_pool(size=8), len(upstream.received("pool-ready"))
+    await text(pool, "pool-first")
+    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-ready"}', TIMES, 0.3)) for _ in range(5)]
+    await until(lambda: len(upstream.received("pool-ready")) == before + 5)
+    go_on.set()
+    time.sleep(0.5)  # noqa: ASYNC251 - the loop itself is held up, while the answers arrive
+    pool._sweep()  # as a loop does that looks at its timers before it reads
+    assert [one.status for one in await asyncio.gather(*waiting)] == [200] * 5
 
 
 async def test_who_is_heard_by_others_is_not_silent(upstream: Upstream, open_pool: Open) -> None:

@@ -32,6 +32,7 @@ class Pool:
         self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep_due = 0.0
 
     async def send(self, head: bytes, body: bytes, timeouts: Timeouts, silence_s: float | None = None) -> Response:
         """Send a request (`head` ends after its last header line) and wait for the answer's head; `silence_s` is Try's.
@@ -44,7 +45,7 @@ class Pool:
             self.busy.add(connection)
             response = connection.request(data, timeouts, silence_s)
             if self._sweeper is None:
-                self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep)
+                self._sweep_again(self.loop.time())
             try:
                 await response.head
             except Fault as fault:
@@ -133,6 +134,7 @@ class Pool:
         now = self.loop.time()
         for connection in [one for one in self.busy if one.deadline <= now]:
             connection.time_out()
+        self._forgive(now - self._sweep_due)
         silent = [one for one in self.busy if one.hears_nothing(now)]
         if len(silent) >= _FEWEST_SILENT or (silent and self._silent_since == self.heard_at):
             self._silent_since = self.heard_at
@@ -142,7 +144,21 @@ class Pool:
             expired = self.idle.pop(0)
             if expired.transport is not None:
                 expired.transport.close()
-        self._sweeper = self.loop.call_later(_SWEEP_S, self._sweep) if self.busy or self.idle else None
+        self._sweeper = None
+        if self.busy or self.idle:
+            self._sweep_again(now)
+
+    def _sweep_again(self, now: float) -> None:
+        self._sweep_due = now + _SWEEP_S
+        self._sweeper = self.loop.call_at(self._sweep_due, self._sweep)
+
+    def _forgive(self, late_s: float) -> None:
+        """Where this process itself was held up, what has come meanwhile is not read yet: that is no silence of the upstream's."""
+        if late_s > _SWEEP_S:
+            is_silent = self._silent_since == self.heard_at
+            self.heard_at = min(self.loop.time(), self.heard_at + late_s)
+            if is_silent:
+                self._silent_since = self.heard_at
 
     def close(self) -> None:
         """Close every connection; answers under way fail."""
