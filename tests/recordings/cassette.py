@@ -46,6 +46,17 @@ class Recorded(NamedTuple):
         """Whether the answer came as a stream."""
         return "stream" in self.headers.get("content-type", "")
 
+    @property
+    def broken(self) -> bool:
+        """Whether an error came in a successful answer."""
+        if self.status != 200 or "amazon" in self.headers.get("content-type", ""):
+            return False
+        if self.streamed:
+            return re.search(rb'(^|\n)(event: error|data: \{"error"|data: .*"error":\{)', self.body) is not None
+        told = json.loads(self.body)
+        choices = told.get("choices") or ()
+        return bool(told.get("error") or (told.get("base_resp") or {}).get("status_code") or any(one.get("error") for one in choices))
+
 
 def read(file: Path) -> list[Recorded]:
     """The exchanges of a file with a model's endpoint, in order."""

@@ -78,12 +78,12 @@ def _chat(pieces: list[Any]) -> Said:
                 proofs += [detail[name] for name in ("signature", "data") if detail.get(name)]
             sources += [one["url_citation"]["url"] for one in said.get("annotations") or () if one.get("url_citation", {}).get("url")]
             for place, call in enumerate(said.get("tool_calls") or ()):
-                name, function = call.get("index", place), call["function"]
+                name, function = call.get("index", place), call.get("function") or call["custom"]
                 proof = ((call.get("extra_content") or {}).get("google") or {}).get("thought_signature")
                 proofs += [proof] if proof else []
                 so_far = calls.setdefault(name, ["", ""])
                 so_far[0] += function.get("name") or ""
-                so_far[1] += function.get("arguments") or ""
+                so_far[1] += json.dumps(function["input"]) if "input" in function else function.get("arguments") or ""
             finish = choice.get("finish_reason") or finish
             usage = usage or choice.get("usage")
         used = usage
