@@ -13,6 +13,7 @@ from shoal.storage.audit import record
 from shoal.storage.database import writing
 from shoal.storage.identifiers import now_ms
 from shoal.storage.ledger import Movement, lock_wallet, move, no_wallet, wallet
+from shoal.storage.pages import Mark, cut
 from shoal.storage.schema import codes
 
 _ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
@@ -65,10 +66,12 @@ class Codes:
             await record(connection, actor, "code.redeem", org_id, number, {"amount_nano": row.amount_nano})
         return int(row.amount_nano)
 
-    async def list_all(self) -> list[Code]:
-        """Every code, newest first."""
+    async def list_all(self, *, after: Mark | None = None, limit: int | None = None) -> list[Code]:
+        """Every code, newest first; a page of them by (made_at_ms, number)."""
+        mark = None if after is None else (after[0], _least_hash(str(after[1])))
+        query = cut(select(codes), (codes.c.made_at_ms, codes.c.hash), mark, limit, newest_first=True)
         async with self._engine.connect() as connection:
-            rows = await connection.execute(select(codes).order_by(codes.c.made_at_ms.desc(), codes.c.hash))
+            rows = await connection.execute(query)
             return [Code(_number(row.hash), *row[1:]) for row in rows]
 
 
@@ -76,6 +79,14 @@ def _hash(code: str) -> bytes:
     """Of what matters of it: neither case nor dashes and spaces do."""
     letters = "".join(letter for letter in code.upper() if letter.isalnum())
     return hashlib.sha256(letters.encode("utf-8", "surrogatepass")).digest()
+
+
+def _least_hash(number: str) -> bytes:
+    """The least hash with this number: those of one millisecond are in the order of their numbers."""
+    try:
+        return bytes.fromhex(number)
+    except ValueError:
+        raise Fault("invalid_value", "The cursor is none of a list of codes.", param="cursor") from None
 
 
 def _number(digest: bytes) -> str:

@@ -59,12 +59,12 @@ class KeyChanges:
             async with writing(self._engine).begin() as connection:
                 await gate(connection, "keys")
                 await _find_active(connection, org_id, key_id)
-                await change_row(connection, api_keys, _is(org_id, key_id), version, values, _missing(key_id))
+                changed = await change_row(connection, api_keys, _is(org_id, key_id), version, values, _missing(key_id))
                 for one in await read_keys(connection, (api_keys.c.id == key_id) | (api_keys.c.replaced_by == key_id)):
                     earlier = {name: value for name, value in values.items() if name != "expires_at_ms"}
                     await change_key(connection, one.id, values if one.id == key_id else earlier)
                 await _recall(connection, key_id)
-                await record(connection, actor, "key.update", org_id, key_id, given(edit))
+                await record(connection, actor, "key.update", org_id, key_id, changed.detail)
                 return await _find(connection, org_id, key_id)
         except exc.IntegrityError as error:
             raise name_taken(str(values.get("name"))) from error

@@ -18,8 +18,10 @@ from shoal.core.errors import Fault
 from shoal.core.identity import OPERATOR, Kind, Markup
 from shoal.core.terms import Terms
 from shoal.storage import names
+from shoal.storage.audit import record
 from shoal.storage.database import gate, writing
 from shoal.storage.identifiers import new_id, now_ms
+from shoal.storage.pages import Mark, cut
 from shoal.storage.schema import DEFAULT_PROJECT, api_keys, members, organisations, projects
 
 SECRET_PREFIX = "sk-shoal-"  # noqa: S105 - what every secret begins with
@@ -34,6 +36,7 @@ _COLUMNS = (
     organisations.c.markups,
     organisations.c.closed_at_ms,
 )
+_QUERY = select(*_COLUMNS).join(organisations, organisations.c.id == api_keys.c.org_id)
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +108,7 @@ class KeyStore:
         kind: Kind = "inference",
         terms: Terms = NO_TERMS,
         expires_at_ms: int | None = None,
+        actor: str = "cli",
     ) -> tuple[Key, str]:
         """Make a key and its secret, the only time that is known. Errors: Fault for a bad or taken name, not_found for the other ids."""
         secret = new_secret()
@@ -128,6 +132,8 @@ class KeyStore:
                 await _check_place(connection, org_id, project_id, member_id)
                 await connection.execute(insert(api_keys).values(**row, revision=await next_revision(connection)))
                 (key,) = await read_keys(connection, api_keys.c.id == row["id"])
+                detail = {"name": key.name, "kind": kind, "project_id": project_id, "member_id": member_id, "terms": terms}
+                await record(connection, actor, "key.create", org_id, key.id, {**detail, "expires_at_ms": expires_at_ms})
         except exc.IntegrityError as error:
             raise name_taken(name) from error
         return key, secret
@@ -136,10 +142,16 @@ class KeyStore:
         """Every key, revoked ones too, oldest first, but for earlier secrets."""
         return await self._read(api_keys.c.replaced_by.is_(None), oldest_first=True)
 
-    async def list_of(self, org_id: str, project_id: str | None = None) -> list[Key]:
-        """The same of an organisation, or of one project of it."""
+    async def list_of(
+        self, org_id: str, project_id: str | None = None, *, after: Mark | None = None, limit: int | None = None
+    ) -> list[Key]:
+        """The same of an organisation, or of one project of it; a page of them by (created_at_ms, id)."""
         where = api_keys.c.replaced_by.is_(None) & (api_keys.c.org_id == org_id)
-        return await self._read(where if project_id is None else where & (api_keys.c.project_id == project_id), oldest_first=True)
+        if project_id is not None:
+            where &= api_keys.c.project_id == project_id
+        query = cut(_QUERY.where(where), (api_keys.c.created_at_ms, api_keys.c.id), after, limit)
+        async with self._engine.connect() as connection:
+            return [_key({**row}) for row in (await connection.execute(query)).mappings()]
 
     async def changed_since(self, revision: int) -> list[Key]:
         """Keys made or revoked after `revision`, in the order of the changes; 0 gives all. The last one's revision is the next question."""
@@ -149,14 +161,17 @@ class KeyStore:
         """The key whose secret has this SHA-256, active or revoked; None when there is none."""
         return next(iter(await self._read(api_keys.c.hash == digest)), None)
 
-    async def revoke(self, which: str) -> Key:
+    async def revoke(self, which: str, *, actor: str = "cli") -> Key:
         """Revoke a key by id, by the name of an active key of the operator's own, or by its secret. Revoking twice changes nothing.
 
         Raises Fault(not_found).
         """
         async with writing(self._engine).begin() as connection:
             await gate(connection, "keys")
-            return await revoke_key(connection, await _identify(connection, which))
+            key = await _identify(connection, which)
+            if key.revoked_at_ms is None:
+                await record(connection, actor, "key.revoke", key.org_id, key.id)
+            return await revoke_key(connection, key)
 
     async def _read(self, where: ColumnElement[bool], *, oldest_first: bool = False) -> list[Key]:
         async with self._engine.connect() as connection:
@@ -165,9 +180,8 @@ class KeyStore:
 
 async def read_keys(connection: AsyncConnection, where: ColumnElement[bool], *, oldest_first: bool = False) -> list[Key]:
     """Keys with what their organisations say of them, by revision or by age."""
-    query = select(*_COLUMNS).join(organisations, organisations.c.id == api_keys.c.org_id).where(where)
     order = (api_keys.c.created_at_ms, api_keys.c.revision) if oldest_first else (api_keys.c.revision,)
-    rows = (await connection.execute(query.order_by(*order))).mappings()
+    rows = (await connection.execute(_QUERY.where(where).order_by(*order))).mappings()
     return [_key({**row}) for row in rows]
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shoal.core.errors import Fault
 from shoal.core.money import usd_text
 from shoal.core.terms import MOST_NANO
-from shoal.storage.database import is_postgres, writing
+from shoal.storage.audit import record
+from shoal.storage.database import is_postgres, open_engine, writing
 from shoal.storage.identifiers import now_ms
 from shoal.storage.proof import find_errors
 from shoal.storage.schema import accounts, leases, movements, postings
@@ -79,12 +80,16 @@ class Ledger:
     async def top_up(self, org_id: str, amount_nano: int, source: str, reference: str, *, memo: str = "", actor: str = "") -> bool:
         """Put money into a wallet, from `funding/SOURCE`. False: this reference has been here. Errors: Fault."""
         amounts = {wallet(org_id): _checked(amount_nano, 1), f"funding/{source}": -amount_nano}
-        return await self._move(Movement(kind="topup", reference=reference, org_id=org_id, amounts=amounts, memo=memo, actor=actor))
+        return await self._move(
+            "wallet.top_up", Movement(kind="topup", reference=reference, org_id=org_id, amounts=amounts, memo=memo, actor=actor)
+        )
 
     async def adjust(self, org_id: str, amount_nano: int, reference: str, *, memo: str, actor: str) -> bool:
         """Correct a wallet, up or down. It cannot be lowered by what is held. False: this reference has been here. Errors: Fault."""
         amounts = {wallet(org_id): _checked(amount_nano, -MOST_NANO), "adjustments": -amount_nano}
-        return await self._move(Movement(kind="adjustment", reference=reference, org_id=org_id, amounts=amounts, memo=memo, actor=actor))
+        return await self._move(
+            "wallet.adjust", Movement(kind="adjustment", reference=reference, org_id=org_id, amounts=amounts, memo=memo, actor=actor)
+        )
 
     async def balance(self, org_id: str) -> Balance:
         """A wallet. Errors: Fault not_found."""
@@ -110,14 +115,26 @@ class Ledger:
 
     async def check(self) -> list[str]:
         """What is wrong with the books, a sentence each; nothing, as long as nobody writes into the tables by hand. Reads all of them."""
-        async with self._engine.connect() as connection:
-            if is_postgres(connection):
-                await connection.execution_options(isolation_level="REPEATABLE READ")
-            return await find_errors(connection)
+        engine = open_engine(self._engine.url, patient=True)
+        try:
+            async with engine.connect() as connection:
+                if is_postgres(connection):
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                return await find_errors(connection)
+        finally:
+            await engine.dispose()
 
-    async def _move(self, movement: Movement) -> bool:
+    async def _move(self, action: str, movement: Movement) -> bool:
         async with writing(self._engine).begin() as connection:
-            return await move(connection, movement)
+            made = await move(connection, movement)
+            if made:
+                detail = {
+                    "amount_nano": movement.amounts[wallet(str(movement.org_id))],
+                    "reference": movement.reference,
+                    "memo": movement.memo,
+                }
+                await record(connection, movement.actor, action, movement.org_id, str(movement.org_id), detail)
+            return made
 
 
 async def move(connection: AsyncConnection, movement: Movement) -> bool:
@@ -129,7 +146,8 @@ async def move(connection: AsyncConnection, movement: Movement) -> bool:
     balance = await lock_wallet(connection, account)
     if balance is None:
         raise no_wallet(str(movement.org_id))
-    if not await book(connection, movement):
+    seen = (movements.c.kind == movement.kind) & (movements.c.reference == movement.reference)
+    if (await connection.execute(select(movements.c.id).where(seen))).first() is not None:
         return False
     amount = movement.amounts.get(account, 0)
     if amount > 0 and balance + amount > MOST_BALANCE_NANO:
@@ -139,7 +157,7 @@ async def move(connection: AsyncConnection, movement: Movement) -> bool:
         free = balance - int((await connection.execute(held)).scalar_one())
         if free + amount < 0:
             raise _bad_amount(f"is more than what can be taken now: {usd_text(max(0, free))} USD; the rest is held by requests that run")
-    return True
+    return await book(connection, movement)
 
 
 async def lock_wallet(connection: AsyncConnection, account: str) -> int | None:

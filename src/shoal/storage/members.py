@@ -14,6 +14,7 @@ from shoal.storage.identifiers import new_id, now_ms
 from shoal.storage.keys import read_keys, revoke_key
 from shoal.storage.ledger import no_wallet
 from shoal.storage.names import check_email, check_name
+from shoal.storage.pages import Mark, cut
 from shoal.storage.schema import api_keys, members, organisations
 from shoal.storage.versions import change_row, find_row, given
 
@@ -68,10 +69,10 @@ class Members:
         async with self._engine.connect() as connection:
             return Member(**await find_row(connection, members, _is(org_id, member_id), _missing(member_id)))
 
-    async def list_of(self, org_id: str) -> list[Member]:
-        """An organisation's members, without those who were removed, oldest first."""
+    async def list_of(self, org_id: str, *, after: Mark | None = None, limit: int | None = None) -> list[Member]:
+        """An organisation's members, without those who were removed, oldest first; a page of them by (created_at_ms, id)."""
         here = (members.c.org_id == org_id) & members.c.removed_at_ms.is_(None)
-        query = select(members).where(here).order_by(members.c.created_at_ms, members.c.id)
+        query = cut(select(members).where(here), (members.c.created_at_ms, members.c.id), after, limit)
         async with self._engine.connect() as connection:
             return [Member(**row) for row in (await connection.execute(query)).mappings()]
 
@@ -83,11 +84,11 @@ class Members:
                 await gate(connection, "keys")
                 if values.get("role", "owner") != "owner":
                     await _keep_an_owner(connection, org_id, member_id)
-                row = await change_row(connection, members, _is(org_id, member_id), version, values, _missing(member_id))
-                await record(connection, actor, "member.update", org_id, member_id, given(edit))
+                changed = await change_row(connection, members, _is(org_id, member_id), version, values, _missing(member_id))
+                await record(connection, actor, "member.update", org_id, member_id, changed.detail)
         except exc.IntegrityError as error:
             raise _taken() from error
-        return Member(**row)
+        return Member(**changed.after)
 
     async def remove(self, org_id: str, member_id: str, version: int, *, actor: str) -> Member:
         """Remove a member, whose keys are revoked. The last owner stays. Errors: Fault."""
@@ -95,11 +96,11 @@ class Members:
             await gate(connection, "keys")
             await _keep_an_owner(connection, org_id, member_id)
             change = {"removed_at_ms": now_ms()}
-            row = await change_row(connection, members, _is(org_id, member_id), version, change, _missing(member_id))
+            changed = await change_row(connection, members, _is(org_id, member_id), version, change, _missing(member_id))
             for key in await read_keys(connection, (api_keys.c.member_id == member_id) & api_keys.c.replaced_by.is_(None)):
                 await revoke_key(connection, key)
             await record(connection, actor, "member.remove", org_id, member_id)
-        return Member(**row)
+        return Member(**changed.after)
 
 
 async def _keep_an_owner(connection: AsyncConnection, org_id: str, member_id: str) -> None:

@@ -16,6 +16,7 @@ from shoal.storage.identifiers import new_id, now_ms
 from shoal.storage.keys import change_key, read_keys
 from shoal.storage.ledger import no_wallet, wallet
 from shoal.storage.names import check_name
+from shoal.storage.pages import Mark, cut
 from shoal.storage.schema import accounts, api_keys, organisations, projects
 from shoal.storage.versions import change_row, find_row, given
 
@@ -82,17 +83,18 @@ class Organisations:
         async with self._engine.connect() as connection:
             return _organisation(await find_row(connection, organisations, _is(org_id), no_wallet(org_id)))
 
-    async def list_all(self) -> list[Organisation]:
-        """Every organisation, closed ones too, oldest first."""
+    async def list_all(self, *, after: Mark | None = None, limit: int | None = None) -> list[Organisation]:
+        """Every organisation, closed ones too, oldest first; a page of them by (created_at_ms, id)."""
+        query = cut(select(organisations), (organisations.c.created_at_ms, organisations.c.id), after, limit)
         async with self._engine.connect() as connection:
-            rows = await connection.execute(select(organisations).order_by(organisations.c.created_at_ms, organisations.c.id))
+            rows = await connection.execute(query)
             return [_organisation({**row}) for row in rows.mappings()]
 
     async def update(self, org_id: str, version: int, edit: OrganisationEdit, *, actor: str) -> Organisation:
         """Change an organisation, which its keys follow within a second. Errors: Fault not_found, conflict, invalid_value."""
         values = _values(edit)
         try:
-            return await self._change(org_id, version, values, "organisation.update", given(edit), actor)
+            return await self._change(org_id, version, values, "organisation.update", actor)
         except exc.IntegrityError as error:
             raise _taken(str(values.get("name"))) from error
 
@@ -100,17 +102,15 @@ class Organisations:
         """Close an organisation: its keys open nothing any more. Its money and its log stay. Errors: Fault."""
         if org_id == OPERATOR:
             raise Fault("invalid_value", "The operator's own organisation cannot be closed.")
-        return await self._change(org_id, version, {"closed_at_ms": now_ms()}, "organisation.close", {}, actor)
+        return await self._change(org_id, version, {"closed_at_ms": now_ms()}, "organisation.close", actor)
 
-    async def _change(
-        self, org_id: str, version: int, values: dict[str, Any], action: str, detail: dict[str, Any], actor: str
-    ) -> Organisation:
+    async def _change(self, org_id: str, version: int, values: dict[str, Any], action: str, actor: str) -> Organisation:
         async with writing(self._engine).begin() as connection:
             await gate(connection, "keys")
-            row = await change_row(connection, organisations, _is(org_id), version, values, no_wallet(org_id))
+            changed = await change_row(connection, organisations, _is(org_id), version, values, no_wallet(org_id))
             await _touch_keys(connection, org_id)
-            await record(connection, actor, action, org_id, org_id, detail)
-        return _organisation(row)
+            await record(connection, actor, action, org_id, org_id, changed.detail)
+        return _organisation(changed.after)
 
 
 async def _touch_keys(connection: AsyncConnection, org_id: str) -> None:

@@ -14,6 +14,7 @@ from shoal.storage.identifiers import new_id, now_ms
 from shoal.storage.keys import read_keys, revoke_key
 from shoal.storage.ledger import no_wallet
 from shoal.storage.names import check_name
+from shoal.storage.pages import Mark, cut
 from shoal.storage.schema import DEFAULT_PROJECT, api_keys, organisations, projects
 from shoal.storage.versions import change_row, find_row, given
 
@@ -68,9 +69,9 @@ class Projects:
         async with self._engine.connect() as connection:
             return Project(**await find_row(connection, projects, _is(org_id, project_id), _missing(project_id)))
 
-    async def list_of(self, org_id: str) -> list[Project]:
-        """An organisation's projects, archived ones too, oldest first."""
-        query = select(projects).where(projects.c.org_id == org_id).order_by(projects.c.created_at_ms, projects.c.id)
+    async def list_of(self, org_id: str, *, after: Mark | None = None, limit: int | None = None) -> list[Project]:
+        """An organisation's projects, archived ones too, oldest first; a page of them by (created_at_ms, id)."""
+        query = cut(select(projects).where(projects.c.org_id == org_id), (projects.c.created_at_ms, projects.c.id), after, limit)
         async with self._engine.connect() as connection:
             return [Project(**row) for row in (await connection.execute(query)).mappings()]
 
@@ -85,11 +86,11 @@ class Projects:
         values = _values(edit)
         try:
             async with writing(self._engine).begin() as connection:
-                row = await change_row(connection, projects, _is(org_id, project_id), version, values, _missing(project_id))
-                await record(connection, actor, "project.update", org_id, project_id, given(edit))
+                changed = await change_row(connection, projects, _is(org_id, project_id), version, values, _missing(project_id))
+                await record(connection, actor, "project.update", org_id, project_id, changed.detail)
         except exc.IntegrityError as error:
             raise _taken(str(values.get("name"))) from error
-        return Project(**row)
+        return Project(**changed.after)
 
     async def archive(self, org_id: str, project_id: str, version: int, *, actor: str) -> Project:
         """Archive a project: its keys are revoked, its log stays for as long as it is kept. Errors: Fault."""
@@ -98,11 +99,11 @@ class Projects:
         async with writing(self._engine).begin() as connection:
             await gate(connection, "keys")
             change = {"archived_at_ms": now_ms()}
-            row = await change_row(connection, projects, _is(org_id, project_id), version, change, _missing(project_id))
+            changed = await change_row(connection, projects, _is(org_id, project_id), version, change, _missing(project_id))
             for key in await read_keys(connection, (api_keys.c.project_id == project_id) & api_keys.c.replaced_by.is_(None)):
                 await revoke_key(connection, key)
             await record(connection, actor, "project.archive", org_id, project_id)
-        return Project(**row)
+        return Project(**changed.after)
 
 
 def _values(edit: ProjectEdit) -> dict[str, Any]:
