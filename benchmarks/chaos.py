@@ -36,13 +36,11 @@ TICK_S = 0.001
 # what happens in a run of failures: from and to, as shares of its time, to which upstream
 DEATH, STALL, BUSY = (0.10, 0.25), (0.40, 0.55), (0.70, 0.85)
 
-_TIMEOUTS = "idle_s = 1.0"
-
 
 def gateway_config(ports: Sequence[int]) -> str:
-    """One model at three upstreams that can go on from a given beginning, for an operator who knows that they are quick."""
+    """One model at three upstreams that can go on from a given beginning; all else is as it is without a word."""
     lines = [
-        f'[providers.{name}]\nlike = "vllm"\nbase_url = "http://127.0.0.1:{port}/v1"\ndiscover = false\ntimeouts = {{ {_TIMEOUTS} }}\n'
+        f'[providers.{name}]\nlike = "vllm"\nbase_url = "http://127.0.0.1:{port}/v1"\ndiscover = false\n'
         for name, port in zip(NAMES, ports, strict=True)
     ]
     price = "price = { input = 1.0, output = 2.0 }"

@@ -431,3 +431,25 @@ async def test_who_is_heard_by_others_is_not_silent(upstream: Upstream, open_poo
         await asyncio.sleep(0.02)
     faults = [one.exception() for one in waiting]
     assert all(isinstance(fault, Fault) and "0.6 s" in fault.message for fault in faults)
+
+
+async def test_a_stream_that_can_be_replaced_ends_with_the_silence_and_others_wait_on(upstream: Upstream, open_pool: Open) -> None:
+    def begin(line: Line, request: Received) -> None:
+        line.send(STREAM_HEAD + b"5\r\nhello\r\n")
+        mute(line, request)
+
+    upstream.play("pool-begun", begin)
+    upstream.play("pool-never", mute)
+    pool = open_pool(size=8)
+    replaceable, other = [await send(pool, "pool-begun") for _ in range(2)]
+    replaceable.replaceable = True
+    reading = [asyncio.ensure_future(one.read()) for one in (replaceable, other)]
+    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-never"}', TIMES, 0.2)) for _ in range(5)]
+    with pytest.raises(Fault, match="said nothing") as found:
+        await reading[0]
+    assert found.value.kind == "upstream_timeout"
+    assert all(isinstance(one, Fault) for one in await asyncio.gather(*waiting, return_exceptions=True))
+    assert not reading[1].done()
+    other.close()
+    with pytest.raises(Fault):
+        await reading[1]

@@ -138,7 +138,7 @@ class Pool:
         silent = [one for one in self.busy if one.hears_nothing(now)]
         if len(silent) >= _FEWEST_SILENT or (silent and self._silent_since == self.heard_at):
             self._silent_since = self.heard_at
-            for connection in silent:
+            for connection in [*silent, *(one for one in self.busy if one.is_replaceable)]:
                 connection.time_out()
         while self.idle and self.idle[0].idle_since + _IDLE_KEEP_S <= now:
             expired = self.idle.pop(0)

@@ -53,6 +53,8 @@ class Response:
     told = False
     done: Event | None = None  # that nothing more will come
     raw_head = b""
+    replaceable = False
+    """Whether its reader can go on elsewhere, should the upstream fall silent in the middle of it."""
     _feed: Callable[[bytes], None] | None = None
 
     def __init__(self, connection: "Upstream") -> None:
@@ -242,12 +244,18 @@ class Upstream(asyncio.Protocol):
             return False
         return now - max(self._sent_at, self.pool.heard_at) >= self._silence_s
 
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether its answer is waited for, and can be gone on with elsewhere."""
+        return self.response is not None and self.response.replaceable and not self._paused
+
     def time_out(self) -> None:
         """The deadline has passed, or the upstream is silent."""
         response = self.response
         if response is not None:
-            if not response.status and self.deadline > self.loop.time():
-                text = f"The upstream has said nothing, to this request or to others, for {self._silence_s or 0.0:.3g} s."
+            silence_s = self.loop.time() - max(self._sent_at, self.pool.heard_at)
+            if self.deadline > self.loop.time():
+                text = f"The upstream has said nothing, to this request or to others, for {silence_s:.3g} s."
             elif not response.status:
                 text = f"The upstream did not begin to answer within {self._timeouts.first_byte_s:g} s."
             elif self.loop.time() >= self._total_deadline:
