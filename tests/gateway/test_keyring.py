@@ -1,5 +1,7 @@
 """Which keys open the door: kinds, expiry, revocation, and where they come from. Pure."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -80,6 +82,34 @@ async def test_changes_are_taken_over() -> None:
     await keys.refresh()
     assert keys.find(DIGEST) is None
     assert keys.find_admin(DIGEST) is None
+
+
+async def test_many_who_wait_for_one_answer_ask_once() -> None:
+    asked = 0
+    gate = asyncio.Event()
+
+    async def find(digest: bytes) -> KeyRecord | None:
+        nonlocal asked
+        asked += 1
+        await gate.wait()
+        return KEY if digest == DIGEST else None
+
+    async def changed_since(revision: int) -> list[KeyRecord]:
+        return []
+
+    keys = Keyring(KeySource(changed_since, find))
+    waiting = [asyncio.create_task(keys.look_up(DIGEST)) for _ in range(50)]
+    strangers = [asyncio.create_task(keys.look_up(bytes([number]))) for number in range(50)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asked <= 4
+    waiting[0].cancel()  # whose answer the others wait for all the same
+    gate.set()
+    found = await asyncio.gather(*waiting[1:])
+    assert {one.key_id for one in found if one is not None} == {"key_1"}
+    assert None not in found
+    assert await asyncio.gather(*strangers) == [None] * 50
+    assert asked == 51
 
 
 def networks(*ips: str) -> tuple[object, ...]:

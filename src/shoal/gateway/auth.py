@@ -17,6 +17,7 @@ from shoal.core.errors import Fault
 from shoal.core.identity import KeyRecord, Network, Principal, principal_of
 
 FOLLOW_S = 0.4
+_ASKED_AT_ONCE = 4
 _PREFIX = b"sk-shoal-"
 _SECRET_LENGTH = len(_PREFIX) + 43
 
@@ -56,6 +57,8 @@ class Keyring:
         self._holders: dict[bytes, Principal] = {}
         self._admins: dict[bytes, Principal] = {}
         self._revision = 0
+        self._asking: dict[bytes, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     def find(self, digest: bytes) -> Principal | None:
         """The holder of a key, from memory."""
@@ -71,11 +74,19 @@ class Keyring:
         return None
 
     async def look_up(self, digest: bytes) -> Principal | None:
-        """The holder of a key, asking the store."""
-        record = await self._source.find(digest)
+        """The holder of a key, asking the store: once, however many wait for the same answer, and about a few keys at a time."""
+        asking = self._asking.get(digest)
+        if asking is None:
+            asking = self._asking[digest] = asyncio.get_running_loop().create_task(self._ask(digest))
+            asking.add_done_callback(lambda _: self._asking.pop(digest, None))
+        await asyncio.shield(asking)
+        return self.find(digest)
+
+    async def _ask(self, digest: bytes) -> None:
+        async with self._turns:
+            record = await self._source.find(digest)
         if record is not None:
             self._take(record)
-        return self.find(digest)
 
     async def refresh(self) -> None:
         """Take over what has changed in the store since the last time."""

@@ -1,4 +1,5 @@
-"""The process that keeps the books: it folds every worker's journal into the store, and clears away what has expired.
+"""The process that keeps the books: it folds every worker's journal into the store, takes back what the dead had borrowed, and
+clears away what has expired.
 
 It runs beside the workers with a lower priority, so that a busy machine answers first and counts a moment later: on the same core a
 fold would cost a sixth of the path's speed. When it dies the journals wait; when the machine stops it folds what the workers left.
@@ -17,6 +18,7 @@ from pathlib import Path
 from shoal.core.errors import Fault
 from shoal.net.parent import follow_parent, tell_ready
 from shoal.settings import Settings, home, load
+from shoal.storage.fold import Folder
 from shoal.storage.store import STORE_ERRORS, Store, open_store
 from shoal.telemetry.log import configure
 
@@ -24,6 +26,7 @@ log = logging.getLogger("shoal")
 
 NICENESS = 10
 EXPIRE_S = 3600.0
+RELEASE_S = 1.0
 
 
 async def keep(settings: Settings) -> None:
@@ -36,10 +39,11 @@ async def keep(settings: Settings) -> None:
         stack.push_async_callback(store.close)
         folder = store.fold(home() / "journal", everyone=True)
         folding = asyncio.create_task(folder.run())
-        expiring = asyncio.create_task(_expire(store))
+        others = [asyncio.create_task(one) for one in (_expire(store), _release(store, folder))]
         tell_ready()
         await stopping.wait()
-        expiring.cancel()
+        for task in others:
+            task.cancel()
         folder.stop()
         await folding
 
@@ -51,6 +55,18 @@ async def _expire(store: Store) -> None:
         except STORE_ERRORS as error:
             log.error("cannot remove expired responses, will try again: %s", error)
         await asyncio.sleep(EXPIRE_S)
+
+
+async def _release(store: Store, folder: Folder) -> None:
+    """What dead workers had borrowed is free again a moment after their death."""
+    while True:
+        try:
+            released = await store.holders.release_dead(home(), folder)
+            if released:
+                log.info("what %d ended processes had borrowed is free again", len(released))
+        except STORE_ERRORS as error:
+            log.error("cannot take back what ended processes had borrowed, will try again: %s", error)
+        await asyncio.sleep(RELEASE_S)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
 from shoal.storage.lender import StoreLender
 from shoal.storage.spending import Spending
-from shoal.storage.store import Store, open_store
+from shoal.storage.store import STORE_ERRORS, Store, open_store
 from shoal.telemetry.log import configure
 from shoal.telemetry.metrics import Metrics
 from shoal.telemetry.tally import Tally
@@ -153,7 +153,12 @@ def _key_source(store: Store) -> KeySource:
         return [_record(key) for key in await store.keys.changed_since(revision)]
 
     async def find(digest: bytes) -> KeyRecord | None:
-        key = await store.keys.find(digest)
+        try:
+            key = await store.keys.find(digest)
+        except STORE_ERRORS as error:
+            log.error("a key that is not known here cannot be looked up: %s", error)
+            text = "The store that holds the keys cannot be reached, and this key is not known here yet; try again shortly."
+            raise Fault("overloaded", text, retry_after_s=1) from None
         return None if key is None else _record(key)
 
     return KeySource(changed_since, find)
