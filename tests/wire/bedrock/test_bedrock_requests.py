@@ -109,6 +109,58 @@ def test_every_model_is_told_whether_a_tool_failed(model: str) -> None:
     assert said.dropped == ()
 
 
+RESULT = {"toolResult": {"toolUseId": "t", "content": [{"text": "ok"}], "status": "success"}}
+NOTHING = {"role": "assistant", "content": [{"text": "."}]}
+WORDS, PICTURE = {"text": "and?"}, {"image": {"format": "png", "source": {"bytes": "AAAA"}}}
+PAPER = {"document": {"name": "d", "format": "txt", "source": {"bytes": b64encode(b"w").decode()}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "apart"),
+    [(CLAUDE, (PAPER,)), (NOVA, ()), ("zai.glm-4.7", ()), (LLAMA, (WORDS, PICTURE, PAPER)), ("mistral.pixtral-large-2502-v1:0", (WORDS,))],
+)
+def test_what_may_stand_beside_a_result(model: str, apart: tuple[Any, ...]) -> None:
+    used = (*HELLO, Message("assistant", (ToolCall("t", "f"),)), Message("tool", (ToolResult("t", (Text("ok"),)),)))
+    for part, block in (
+        (Text("and?"), WORDS), (Image(data="AAAA", media_type="image/png"), PICTURE), (File(text="w", name="d"), PAPER),
+    ):  # fmt: skip
+        *_, last = said = body(model, messages=(*used, Message("user", (part,))))["messages"]
+        if block in apart:
+            assert said[2:] == [{"role": "user", "content": [RESULT]}, NOTHING, {"role": "user", "content": [block]}]
+        elif model != "mistral.pixtral-large-2502-v1:0":
+            assert last == {"role": "user", "content": [RESULT, block]}
+
+
+@pytest.mark.parametrize(
+    ("model", "held"),
+    [(CLAUDE, ["image", "document"]), (NOVA, ["image"]), ("mistral.pixtral-large-2502-v1:0", ["document"]), ("qwen.qwen3-vl-v1:0", [])],
+)
+def test_what_results_may_not_hold_comes_after_them(model: str, held: list[str]) -> None:
+    parts = (Image(data="AAAA", media_type="image/png"), File(text="w", name="d"))
+    used = (*HELLO, Message("assistant", (ToolCall("t", "f"),)), Message("tool", (ToolResult("t", parts),)))
+    turns = body(model, messages=(*used, Message("user", (Text("and?"),))))["messages"]
+    result = turns[2]["content"][0]["toolResult"]["content"]
+    assert [next(iter(block)) for block in result] == (held or ["text"])
+    blocks = [block for turn in turns[2:] if turn != NOTHING for block in turn["content"][turn is turns[2] :]]
+    rest = [block for block in (PICTURE, PAPER) if next(iter(block)) not in held]
+    assert blocks == [*([{"text": "What the tool call t returned:"}] if rest else []), *rest, WORDS]
+
+
+def test_a_writer_is_not_told_that_a_tool_failed() -> None:
+    result = ToolResult("t", (Text("x"),), is_error=True)
+    said = call("us.writer.palmyra-x4-v1:0", messages=(*HELLO, Message("assistant", (ToolCall("t", "f"),)), Message("tool", (result,))))
+    assert json.loads(said.body)["messages"][2]["content"] == [{"toolResult": {"toolUseId": "t", "content": [{"text": "x"}]}}]
+    assert said.dropped == ("is_error",)
+
+
+def test_somebody_begins() -> None:
+    begun = (Message("assistant", (Text("Hi"),)), *HELLO)
+    dot = {"role": "user", "content": [{"text": "."}]}
+    assert body(NOVA, messages=begun)["messages"][0] == dot
+    assert body(CLAUDE, messages=begun)["messages"][0]["role"] == "assistant"
+    assert body(CLAUDE, messages=(Message("system", (Text("S"),)),)) == {"system": [{"text": "S"}], "messages": [dot]}
+
+
 @pytest.mark.parametrize("arguments", ["[1]", "{", "3", '{"a":1}x'])
 def test_arguments_must_be_an_object(arguments: str) -> None:
     with pytest.raises(Fault) as caught:
@@ -190,12 +242,15 @@ def test_cache_points_stand_after_what_they_close() -> None:
 )
 def test_tools_and_the_choice_among_them(choice: ToolChoice | None, said: Any) -> None:
     tools = (Tool("f", "does", raw({"type": "object"}), strict=True), Tool("g", ""))
-    config = body(tools=tools, tool_choice=choice)["toolConfig"]
+    config = body("us.anthropic.claude-sonnet-4-5-20250929-v1:0", tools=tools, tool_choice=choice)["toolConfig"]
+    closed = {"type": "object", "additionalProperties": False}
     assert config["tools"] == [
-        {"toolSpec": {"name": "f", "description": "does", "inputSchema": {"json": {"type": "object"}}, "strict": True}},
+        {"toolSpec": {"name": "f", "description": "does", "inputSchema": {"json": closed}, "strict": True}},
         {"toolSpec": {"name": "g", "inputSchema": {"json": {"type": "object", "properties": {}}}}},
     ]
     assert config.get("toolChoice") == said
+    for model in (CLAUDE, NOVA):
+        assert call(model, tools=tools, tool_choice=choice).dropped == ("tools.strict",)
 
 
 def test_no_tool_at_all_is_said_by_offering_none() -> None:
@@ -264,7 +319,7 @@ def test_structured_output_is_a_schema_as_text() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     (said,) = [body(format=Format(raw(schema), "result", "what came out"))["outputConfig"]["textFormat"]]
     assert said["type"] == "json_schema"
-    assert json.loads(said["structure"]["jsonSchema"].pop("schema")) == schema
+    assert json.loads(said["structure"]["jsonSchema"].pop("schema")) == schema | {"additionalProperties": False}
     assert said["structure"] == {"jsonSchema": {"name": "result", "description": "what came out"}}
 
 
@@ -363,7 +418,7 @@ def test_thinking_that_cannot_be_said_is_listed(model: str, thinking: Thinking, 
 )
 def test_thought_goes_back_to_its_maker_alone(model: str, part: Reasoning, block: Any) -> None:
     said = call(model, messages=(Message("assistant", (part, Text("y"))),))
-    content = json.loads(said.body)["messages"][0]["content"]
+    content = json.loads(said.body)["messages"][-1]["content"]
     assert content == ([{"reasoningContent": block}] if block else []) + [{"text": "y"}]
     assert said.dropped == (() if block else ("reasoning_content",))
 

@@ -26,7 +26,9 @@ class Family(msgspec.Struct, frozen=True):
     """One maker's models. `top_k` and `think` give members of the request; without them this cannot be said. No `fit`: all is taken.
 
     `signs`: reads Anthropic's signatures. `caches`: cachePoint is known. `strict`: tools may be enforced. `one_call` gives members of
-    the request that ask for one call at a time, in the words of the model's own `tool_choice`.
+    the request that ask for one call at a time, in the words of the model's own `tool_choice`. `may_begin`: the first turn may be the
+    assistant's. `beside_results`: what may stand in a turn with results of tools, None: anything; `in_results`: what these may hold
+    besides words. `tells_status`: whether a tool failed is told.
     """
 
     marks: tuple[str, ...]
@@ -35,8 +37,12 @@ class Family(msgspec.Struct, frozen=True):
     fit: Fit | None = None
     signs: bool = False
     caches: bool = False
-    strict: bool = True
+    strict: Callable[[str], bool] = lambda model: True
     one_call: Callable[[str], Fields] | None = None
+    may_begin: bool = False
+    beside_results: tuple[str, ...] | None = None
+    in_results: tuple[str, ...] = ("image",)
+    tells_status: bool = True
 
 
 def _model(fields: Fields) -> Fields:
@@ -111,21 +117,39 @@ def _effort(conversation: Conversation) -> str | None:
     return _STEPS.get(wanted, wanted)
 
 
+def _never(model: str) -> bool:
+    return False
+
+
 CLAUDE = Family(
-    ("anthropic.", "claude"), lambda k: _model({"top_k": k}), _think_claude, _fit_claude, signs=True, caches=True, one_call=_one_call_claude
+    ("anthropic.", "claude"),
+    lambda k: _model({"top_k": k}),
+    _think_claude,
+    _fit_claude,
+    signs=True,
+    caches=True,
+    strict=lambda model: claudes.find_family(model).structured,
+    one_call=_one_call_claude,
+    may_begin=True,
+    beside_results=("text", "image"),
+    in_results=("image", "document"),
 )
-NOVA = Family(("amazon.nova",), lambda k: _model({"inferenceConfig": {"topK": k}}), _think_nova, caches=True, strict=False)
+NOVA = Family(("amazon.nova",), lambda k: _model({"inferenceConfig": {"topK": k}}), _think_nova, caches=True, strict=_never)
 OTHERS = (
     Family(("openai.gpt-oss",), think=_think_by_effort("reasoning_effort")),
     Family(("openai.",), think=_think_gpt, fit=_fit_gpt),
-    Family(("qwen.",), think=_think_by_effort("reasoning_config")),
-    Family(("mistral.",), lambda k: _model({"top_k": k})),
-    Family(("cohere.",), lambda k: _model({"k": k}), strict=False),
-    Family(("deepseek.", "google.", "minimax.", "moonshot", "nvidia.", "writer.", "zai.")),
-    Family(("meta.", "ai21.", "amazon.titan"), strict=False),
+    Family(("qwen.",), think=_think_by_effort("reasoning_config"), may_begin=True, in_results=()),
+    Family(("mistral.",), lambda k: _model({"top_k": k}), beside_results=(), in_results=("document",)),
+    Family(("cohere.",), lambda k: _model({"k": k}), strict=_never),
+    Family(("moonshot",), may_begin=True, in_results=()),
+    Family(("zai.",), may_begin=True),
+    Family(("writer.",), beside_results=(), tells_status=False),
+    Family(("deepseek.", "google.", "minimax.", "nvidia.")),
+    Family(("meta.",), strict=_never, beside_results=(), in_results=("image", "document")),
+    Family(("ai21.", "amazon.titan"), strict=_never),
 )
 # behind the ARN of a profile or of a provisioned model may be any model: what it is told, it may refuse itself
-UNKNOWN = Family((), caches=True)
+UNKNOWN = Family((), caches=True, may_begin=True, in_results=("image", "document", "video"))
 _FAMILIES = (CLAUDE, NOVA, *OTHERS)
 
 

@@ -14,6 +14,7 @@ from shoal.core.errors import Fault
 from shoal.wire.bedrock import media
 from shoal.wire.bedrock.families import Family
 from shoal.wire.bedrock.names import Titles, tool_name, use_id
+from shoal.wire.bedrock.turns import Turns
 
 Block = dict[str, Any]
 
@@ -29,6 +30,7 @@ class Writer:
     def __init__(self, family: Family) -> None:
         self._family = family
         self._titles = Titles()
+        self._apart: list[Block] = []  # what tools returned, and their results may not hold
         self.dropped: set[str] = set()
 
     def system(self, conversation: Conversation) -> list[Block]:
@@ -50,19 +52,22 @@ class Writer:
 
     def messages(self, conversation: Conversation) -> list[Block]:
         """The turns; what one role says in a row is one turn, as the models behind Converse want it."""
-        turns: list[Block] = []
+        turns = Turns(self._family)
         for message in conversation.messages:
             if message.role in ("system", "developer"):
                 continue
+            if message.role != "tool":
+                self._show(turns)
             if message.name is not None:
                 self.dropped.add("name")
             role = "assistant" if message.role == "assistant" else "user"
-            content = [block for part in message.parts for block in self._part(part, message)]
-            if turns and turns[-1]["role"] == role:
-                turns[-1]["content"] += content
-            elif content:
-                turns.append({"role": role, "content": content})
-        return turns
+            turns.add(role, [block for part in message.parts for block in self._part(part, message)])
+        self._show(turns)
+        return turns.all()
+
+    def _show(self, turns: Turns) -> None:
+        turns.add("user", self._apart)
+        self._apart = []
 
     def _part(self, part: Part, message: Message) -> Iterator[Block]:
         match part:
@@ -108,9 +113,18 @@ class Writer:
         self.dropped.add("reasoning_content")
 
     def _result(self, result: ToolResult) -> Block:
-        content = [block for part in result.parts for block in self._result_part(part)]
-        status = "error" if result.is_error else "success"
-        return {"toolUseId": use_id(result.id), "content": content or [{"text": ""}], "status": status}
+        blocks = [block for part in result.parts for block in self._result_part(part)]
+        fit = ("text", *self._family.in_results)
+        held = [block for block in blocks if next(iter(block)) in fit]
+        if apart := [block for block in blocks if next(iter(block)) not in fit]:
+            self._apart += [{"text": f"What the tool call {result.id} returned:"}, *apart]
+            held = held or [{"text": "Returned in the next message of the user."}]
+        out: Block = {"toolUseId": use_id(result.id), "content": held or [{"text": ""}]}
+        if self._family.tells_status:
+            out["status"] = "error" if result.is_error else "success"
+        elif result.is_error:
+            self.dropped.add("is_error")
+        return out
 
     def _result_part(self, part: Text | Image | File) -> Iterator[Block]:
         match part:

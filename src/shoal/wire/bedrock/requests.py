@@ -13,6 +13,7 @@ from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.wire import hosted
+from shoal.wire.anthropic.formats import close
 from shoal.wire.bedrock.families import Family, Fields, find_family, merge
 from shoal.wire.bedrock.names import tool_name
 from shoal.wire.bedrock.parts import Block, Writer
@@ -55,7 +56,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     drawn = _drawn(conversation, deployment, family, thought, dropped)
     if inference := _inference(conversation, drawn):
         body["inferenceConfig"] = inference
-    tools = _tools(conversation, family, writer)
+    tools = _tools(conversation, family.strict(_names(deployment)), writer)
     if tools is not None:
         body["toolConfig"] = tools
     for more in (
@@ -102,7 +103,7 @@ def _inference(conversation: Conversation, drawn: Sampling) -> Fields:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _tools(conversation: Conversation, family: Family, writer: Writer) -> Fields | None:
+def _tools(conversation: Conversation, strict: bool, writer: Writer) -> Fields | None:
     """The tools and the choice among them. There is no choice of none: then no tool is offered, unless earlier turns used one."""
     choice = conversation.tool_choice
     if choice is not None and choice.mode == "none" and conversation.tools:
@@ -117,8 +118,9 @@ def _tools(conversation: Conversation, family: Family, writer: Writer) -> Fields
         spec: Fields = {"name": tool_name(tool.name), "inputSchema": {"json": tool.parameters or _NOTHING}}
         if tool.description:
             spec["description"] = tool.description
-        if tool.strict and family.strict:
+        if tool.strict and strict:
             spec["strict"] = True
+            spec["inputSchema"] = {"json": close(tool.parameters or _NOTHING)}
         elif tool.strict:
             writer.dropped.add("tools.strict")
         tools += [{"toolSpec": spec}, *writer.cached(tool.cache)]
@@ -143,14 +145,14 @@ def _one_call(conversation: Conversation, deployment: Deployment, family: Family
 
 
 def _format(conversation: Conversation) -> Fields:
-    """Structured output: a schema, as text. https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html"""
+    """Structured output: a schema, as text, whose objects must be closed. https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html"""
     wanted = conversation.format
     if wanted is None:
         return {}
     if wanted.schema is None:
         text = "Amazon Bedrock gives JSON by a schema only; use a 'response_format' of the type json_schema."
         raise Fault("unsupported_parameter", text, param="response_format")
-    schema = {"schema": bytes(wanted.schema).decode(), "name": wanted.name}
+    schema = {"schema": msgspec.json.encode(close(wanted.schema)).decode(), "name": wanted.name}
     if wanted.description:
         schema["description"] = wanted.description
     return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": schema}}}}
