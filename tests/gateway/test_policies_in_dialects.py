@@ -19,6 +19,7 @@ from faulty import (
     ask_all,
     config,
     cuts,
+    events_of,
     finished,
     goes_on,
     kept_receipt,
@@ -30,7 +31,7 @@ from faulty import (
     unfinished,
 )
 from installation import Installation
-from polyglot import COST, WITHOUT_CACHE, Said
+from polyglot import COST, WHOLE, WITHOUT_CACHE, Said
 from upstream import Line, Received, Script, chunked, head, whole
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -207,6 +208,33 @@ def test_the_one_with_words_wins_and_not_the_one_that_only_began(server: Install
         opened = stalls(unfinished(dialect, body[: shown // 2]))  # announced, and not a word
         heard = ask(server, [play(faulty, "hedge", dialect, opened, says(dialect, LONG))], stream=True)
         assert (heard.text, heard.attempts) == (LONG.text, ["superseded", None]), dialect
+
+
+@BOTH
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic"])
+def test_of_two_that_answer_in_the_same_moment_one_is_heard(server: Installation, faulty: Faulty, dialect: str, stream: bool) -> None:
+    earn(server, faulty)
+    together = threading.Barrier(2)
+
+    def at_once(said: Said) -> Script:
+        def run(line: Line, request: Received) -> None:
+            whole_body = b"".join(events_of(dialect, said))
+            data = finished(dialect, whole_body) if stream else whole(WHOLE[dialect](said))
+            together.wait(20)
+            line.send(data)
+
+        return run
+
+    route = play(faulty, "hedge", dialect, at_once(LONG), at_once(SHORT))
+    for _ in range(8):
+        heard = ask(server, [route], stream=stream, caller=dialect)
+        won = "first" if heard.text == LONG.text else "second"
+        assert (heard.text, heard.ended, heard.errors) == (LONG.text if won == "first" else SHORT.text, True, [])
+        assert heard.receipt["model"] == f"hedge-{won}-{dialect}"
+        assert sorted(map(str, heard.attempts)) == ["None", "superseded"]
+        assert heard.receipt["cost_usd"] == price(dialect)
+        assert heard.receipt["first_byte_ms"] >= PAUSE_S * 1000
+        assert heard.receipt["overhead_ms"] < 150  # waiting for either of them is no work of ours
 
 
 def test_without_budget_the_late_one_is_waited_for(server: Installation, faulty: Faulty) -> None:

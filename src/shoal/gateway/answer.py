@@ -100,6 +100,8 @@ class Relay:
 
     def forward(self, data: bytes) -> None:
         """One piece from the upstream. Errors: Fault, which ends the relay."""
+        if self.call.contest is not None:
+            self.call.contest.check(self.attempt)
         out = self.passage.feed(data)
         if out:
             self._begin()
@@ -129,7 +131,7 @@ class Relay:
 
 async def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> None:
     """Give the caller a streamed answer that is there whole already. Errors: Fault, and nothing has reached the caller then."""
-    passage = bridge.stream(Settlement(call))
+    passage = bridge.stream(Settlement(call, attempt))
     call.claim(attempt)
     call.first_byte_at = time.perf_counter()
     out = passage.feed(body)

@@ -133,7 +133,7 @@ async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Respo
     if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
         raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
     response.replaceable = resumes = continuation.is_possible(call)
-    relay = answer.Relay(call, this, way.stream(Settlement(call)), response, keeps=resumes or call.hold is not None)
+    relay = answer.Relay(call, this, way.stream(Settlement(call, this)), response, keeps=resumes or call.hold is not None)
     if call.hold is not None:
         call.heard = lambda: bridge.read_stream(way, relay.kept) if relay.keeps else None
     try:

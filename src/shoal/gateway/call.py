@@ -56,6 +56,7 @@ class Call:
     settled = False
     held: "Sequence[Held]" = ()  # answers that were kept back to be judged
     contest: "Contest | None" = None  # tries that run beside each other
+    claimed: Attempt | None = None  # the try that has begun to answer
     strict = False  # no parameter may be left out
     free = False  # the answer comes from the cache
     policy: str | None = None  # by which it was decided whom to ask
@@ -87,12 +88,14 @@ class Call:
 
     def claim(self, attempt: Attempt) -> None:
         """The caller gets this try's answer, from now on. Errors: Fault superseded where another try was faster."""
+        if self.claimed is attempt:
+            return
         if self.contest is not None:
             self.contest.claim(attempt)
         for kept in self.held:
             if kept.attempt is not attempt:
                 kept.attempt.error = "escalated"
-        self.attempt = attempt
+        self.claimed = self.attempt = attempt
         self.world.health.first_token(attempt.deployment, time.perf_counter() - attempt.started_at)
 
     def drop(self, names: tuple[str, ...]) -> None:

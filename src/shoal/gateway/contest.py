@@ -26,17 +26,24 @@ class Contest:
         self._make_try = make_try
         self._running: dict[asyncio.Task[None], Try] = {}
         self._winner: Attempt | None = None
+        self._started_at = time.perf_counter()
+        self._waited_before_s = call.waited_s
+
+    def check(self, attempt: Attempt) -> None:
+        """Look whether a try may still answer; one that lost may hear from its upstream until it has stopped. Errors: Fault superseded."""
+        if self._winner is not None and self._winner is not attempt:
+            raise Fault("superseded", "Another try was faster.")
 
     def claim(self, attempt: Attempt) -> None:
         """The first to claim wins. Errors: Fault superseded for all others."""
+        self.check(attempt)
         if self._winner is None:
             self._winner = attempt
+            self._stop_waiting()
             self._mark_losers(attempt)
             for task, wish in self._running.items():
                 if wish.deployment is not attempt.deployment:
                     task.cancel()
-        elif self._winner is not attempt:
-            raise Fault("superseded", "Another try was faster.")
 
     async def run(self, wish: Try, plan: Plan) -> Outcome | None:
         """Follow the plan while tries run. None: one has answered. Otherwise the outcome that the plan is to be sent next.
@@ -48,6 +55,8 @@ class Contest:
         try:
             return await self._follow(wish, plan)
         finally:
+            if self._winner is None:
+                self._stop_waiting()
             call.contest = None
             for task in self._running:
                 task.cancel()
@@ -99,6 +108,10 @@ class Contest:
             if error.kind != "superseded":
                 failed = failed or Failed(error, wish.deployment)
         return False, failed
+
+    def _stop_waiting(self) -> None:
+        """The time until now was the upstreams', and is counted once, however many there were."""
+        self._call.waited_s = self._waited_before_s + time.perf_counter() - self._started_at
 
     def _mark_losers(self, winner: Attempt) -> None:
         for attempt in self._call.attempts:

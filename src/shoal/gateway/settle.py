@@ -4,6 +4,7 @@ import time
 
 import msgspec
 
+from shoal.core.attempt import Attempt
 from shoal.core.errors import Fault
 from shoal.core.ledger import Entry
 from shoal.core.money import usd_text
@@ -21,13 +22,17 @@ _FREE = Usage(input=0, output=0)  # nothing was used for this answer
 class Settlement:
     """Settles a call that is answered well, when whoever has read its usage calls this. `cost` is its cost in USD then, None if unknown."""
 
-    __slots__ = ("_call", "cost")
+    __slots__ = ("_attempt", "_call", "cost")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, attempt: Attempt | None = None) -> None:
         self._call = call
+        self._attempt = attempt
         self.cost: str | None = None
 
     def __call__(self, usage: Usage | None) -> tuple[str | None, bytes]:
+        if self._attempt is not None and self._call.claimed is None:  # all of the answer came at once, and its first byte is still here
+            self._call.claim(self._attempt)
+            self._call.first_byte_at = time.perf_counter()
         gone = self._call.exchange.gone  # and the upstream has gone on, whose answer was waited for
         self.cost, written = settle(self._call, 499 if gone else 200, usage, "client_gone" if gone else None)
         return self.cost, written
