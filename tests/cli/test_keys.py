@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -26,7 +27,7 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def list_keys() -> list[dict[str, str | None]]:
+def list_keys() -> list[dict[str, Any]]:
     return json.loads(invoke("list", "--json").stdout)["keys"]
 
 
@@ -91,3 +92,55 @@ def test_a_database_that_cannot_be_used_is_explained(home: Path) -> None:
     done = invoke("create", "app")
     assert (done.exit_code, done.stdout) == (1, "")
     assert "file is not a database" in done.stderr
+
+
+def test_a_key_is_made_on_terms(home: Path) -> None:
+    done = invoke(
+        *("create", "limited", "--budget", "5.00", "--daily", "0.000000001", "--rpm", "60", "--tpm", "1000", "--parallel", "2"),
+        *("--models", "up/*, minnow", "--models", "dear", "--endpoints", "chat", "--ips", "10.0.0.0/8", "--expires", "30d", "--tag", "a"),
+    )
+    assert SECRET.fullmatch(done.stdout), done.stderr
+    (key,) = list_keys()
+    assert key["terms"] == {
+        "total_nano": 5_000_000_000,
+        "daily_nano": 1,
+        "rpm": 60,
+        "tpm": 1000,
+        "parallel": 2,
+        "models": ["up/*", "minnow", "dear"],
+        "endpoints": ["chat"],
+        "ips": ["10.0.0.0/8"],
+        "tags": ["a"],
+    }
+    assert (key["kind"], key["project_id"]) == ("inference", "proj_default")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(key["expires_at"]))
+
+
+def test_a_key_for_administration_is_another_kind(home: Path) -> None:
+    assert SECRET.fullmatch(invoke("create", "boss", "--admin").stdout)
+    assert list_keys()[0]["kind"] == "admin"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "-1"], "no amount of USD"),
+        (["--budget", "1e400"], "no amount of USD"),
+        (["--budget", "NaN"], "no amount of USD"),
+        (["--budget", "5 EUR"], "no amount of USD"),
+        (["--budget", "0.0000000001"], "nine decimals"),
+        (["--budget", "1000000001"], "1,000,000,000"),
+        (["--rpm", "0"], "--rpm: "),
+        (["--ips", "10.0.0.0/99"], "10.0.0.0/99"),
+        (["--expires", "yesterday"], "--expires: 'yesterday'"),
+        (["--expires", "2001-01-01"], "has passed"),
+        (["--project", "unheard of"], "no project"),
+        (["--models", "x" * 600], "--models: "),
+    ],
+)
+def test_terms_that_make_no_sense_are_explained(home: Path, arguments: list[str], message: str) -> None:
+    done = invoke("create", "bad", *arguments)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list_keys() == []

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from shoal.core.identity import OPERATOR
+
 if TYPE_CHECKING:
-    from shoal.storage.keys import Key, KeyStore
+    from shoal.storage.keys import Key
+    from shoal.storage.store import Store
 
 Result = TypeVar("Result")
 CONFIG = typer.Option(None, "--config", envvar="SHOAL_CONFIG", help="The TOML configuration.", show_default=False)
@@ -20,12 +23,37 @@ app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 @app.command("create")
 def create(
     name: str = typer.Argument(help="What to call it: 1 to 64 printable characters."),
+    budget: str | None = typer.Option(None, metavar="USD", help="The most it may ever spend."),
+    daily: str | None = typer.Option(None, metavar="USD", help="The most it may spend on a day (UTC)."),
+    weekly: str | None = typer.Option(None, metavar="USD", help="The most it may spend in a week (from Monday)."),
+    monthly: str | None = typer.Option(None, metavar="USD", help="The most it may spend in a calendar month."),
+    rpm: int | None = typer.Option(None, metavar="N", help="Requests a minute."),
+    tpm: int | None = typer.Option(None, metavar="N", help="Tokens a minute."),
+    parallel: int | None = typer.Option(None, metavar="N", help="Requests at a time."),
+    burst: int | None = typer.Option(None, metavar="N", help="How many of its requests a minute may come at once."),
+    models: list[str] = typer.Option([], metavar="NAME,...", help="The models it is for; NAME* is all that begin so."),
+    endpoints: list[str] = typer.Option([], metavar="NAME,...", help="The endpoints it is for: chat, embeddings, responses, messages, ..."),
+    routes: list[str] = typer.Option([], metavar="NAME,...", help="The routes it may use."),
+    ips: list[str] = typer.Option([], metavar="ADDRESS,...", help="The addresses and networks it may come from."),
+    tags: list[str] = typer.Option([], "--tag", metavar="TAG", help="A label of yours."),
+    expires: str | None = typer.Option(None, metavar="WHEN", help="From when on it opens nothing: 30d, 12h, 2027-01-31."),
+    project: str | None = typer.Option(None, metavar="NAME_OR_ID", help="The project it belongs to."),
+    admin: bool = typer.Option(False, "--admin", help="A key for /admin/v1 and nothing else."),
     config: Path | None = CONFIG,
 ) -> None:
-    """Make a key and print it, alone, on stdout. It is not shown again: only its hash is kept."""
+    """Make a key and print it, alone, on stdout. It is not shown again: only its hash is kept. What is not limited is free to use."""
+    from shoal.cli.terms import read_expiry, read_terms
 
-    async def act(keys: "KeyStore") -> str:
-        return await keys.create(name)
+    async def act(store: "Store") -> str:
+        limits = {"daily": daily, "weekly": weekly, "monthly": monthly, "total": budget, "rpm": rpm, "tpm": tpm}
+        scopes = {"models": models, "endpoints": endpoints, "routes": routes, "ips": ips, "tags": tags}
+        terms = read_terms(**limits, **scopes, parallel=parallel, burst=burst)
+        expires_at_ms = read_expiry(expires, datetime.now(UTC))
+        project_id = await _find_project(store, project)
+        made = await store.keys.make(
+            OPERATOR, project_id, name, kind="admin" if admin else "inference", terms=terms, expires_at_ms=expires_at_ms
+        )
+        return made[1]
 
     secret = _act(config, act)
     typer.echo(f'Key "{name}" made. Keep it now, it is not shown again:', err=True)
@@ -38,7 +66,7 @@ def list_keys(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List all keys, revoked ones too, oldest first."""
-    keys = _act(config, lambda store: store.list_all())
+    keys = _act(config, lambda store: store.keys.list_all())
     if as_json:
         typer.echo(json.dumps({"keys": [_describe(key) for key in keys]}, ensure_ascii=False))
         return
@@ -63,15 +91,27 @@ def revoke(
 ) -> None:
     """Revoke a key; running servers refuse it within a second."""
 
-    async def act(keys: "KeyStore") -> "Key":
-        return await keys.revoke(which)
+    async def act(store: "Store") -> "Key":
+        return await store.keys.revoke(which)
 
     key = _act(config, act)
     typer.echo(f'Key "{key.name}" ({key.id}) is revoked.', err=True)
 
 
-def _act(config: Path | None, action: "Callable[[KeyStore], Awaitable[Result]]") -> Result:
-    """Open the configured store, act on its keys, close it. What cannot be done is said on stderr, with exit status 1."""
+async def _find_project(store: "Store", which: str | None) -> str:
+    """The id of one of the operator's projects, by its name or id. Errors: Fault not_found."""
+    from shoal.core.errors import Fault
+
+    if which is None:
+        return "proj_default"
+    for project in await store.projects.list_of(OPERATOR):
+        if which in (project.id, project.name) and project.archived_at_ms is None:
+            return project.id
+    raise Fault("not_found", f"There is no project {which[:64]!r}.")
+
+
+def _act(config: Path | None, action: "Callable[[Store], Awaitable[Result]]") -> Result:
+    """Open the configured store, act on it, close it. What cannot be done is said on stderr, with exit status 1."""
     import asyncio
 
     from shoal.core.errors import Fault
@@ -81,7 +121,7 @@ def _act(config: Path | None, action: "Callable[[KeyStore], Awaitable[Result]]")
     async def run() -> Result:
         store = await open_store(load(config).storage.url or home() / "shoal.db")
         try:
-            return await action(store.keys)
+            return await action(store)
         finally:
             await store.close()
 
@@ -92,9 +132,20 @@ def _act(config: Path | None, action: "Callable[[KeyStore], Awaitable[Result]]")
         raise typer.Exit(1) from None
 
 
-def _describe(key: "Key") -> dict[str, str | None]:
-    revoked = None if key.revoked_at_ms is None else _moment(key.revoked_at_ms)
-    return {"id": key.id, "name": key.name, "hint": key.hint, "created_at": _moment(key.created_at_ms), "revoked_at": revoked}
+def _describe(key: "Key") -> dict[str, object]:
+    from msgspec import to_builtins
+
+    return {
+        "id": key.id,
+        "name": key.name,
+        "hint": key.hint,
+        "kind": key.kind,
+        "project_id": key.project_id,
+        "created_at": _moment(key.created_at_ms),
+        "expires_at": None if key.expires_at_ms is None else _moment(key.expires_at_ms),
+        "revoked_at": None if key.revoked_at_ms is None else _moment(key.revoked_at_ms),
+        "terms": to_builtins(key.terms),
+    }
 
 
 def _moment(at_ms: int) -> str:

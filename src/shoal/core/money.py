@@ -1,7 +1,7 @@
 """Money is integers: prices in pico-USD a token, amounts in nano-USD. Nothing is rounded but once, up, in `charge`."""
 
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 import msgspec
 
@@ -61,6 +61,17 @@ def pico_per_token(usd_per_million: float | str) -> int:
 def nano_from_pico(pico: int) -> int:
     """Nano-USD, rounded up: an amount that is owed is never less than what was used."""
     return -(-pico // PICO_PER_NANO)
+
+
+def nano_from_usd(text: str) -> int:
+    """Nano-USD from an amount as it is written: digits, and a point. Errors: ValueError, also where there are more than nine decimals."""
+    try:
+        amount = Decimal(text) * NANO_PER_USD
+    except InvalidOperation:
+        raise ValueError(f"{text[:40]!r} is no amount of USD, such as 5.00") from None
+    if not amount.is_finite() or amount != amount.to_integral_value() or not 0 <= amount <= 10**18:
+        raise ValueError(f"{text[:40]!r} is no amount of USD from 0 to 1,000,000,000 with at most nine decimals")
+    return int(amount)
 
 
 def usd_text(nano: int) -> str:
