@@ -5,9 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
+from shoal.core.addresses import is_within
 from shoal.core.identity import KeyRecord, principal_of
 from shoal.core.terms import Terms
-from shoal.gateway.auth import Keyring, KeySource, digest_of, is_within, origin
+from shoal.gateway.auth import Keyring, KeySource, digest_of, origin
 
 
 class Store:

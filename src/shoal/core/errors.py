@@ -43,6 +43,7 @@ KINDS: dict[str, Row] = {
     "method_not_allowed": Row(405, _BAD, "method_not_allowed"),
     "request_timeout": Row(408, _BAD, "request_timeout"),
     "conflict": Row(409, _BAD, "conflict"),  # with what is there: a taken name, a version that is no more
+    "precondition_failed": Row(412, _BAD, "precondition_failed"),
     "body_too_large": Row(413, _BAD, "request_too_large"),
     "unsupported_media_type": Row(415, _BAD, "unsupported_media_type"),
     "rate_limited": Row(429, "rate_limit_error", "rate_limit_exceeded"),

@@ -6,13 +6,13 @@ from typing import Literal
 
 import msgspec
 
+from shoal.core.addresses import Network
 from shoal.core.terms import Terms
 
 OPERATOR = "org_operator"
 """The operator's own organisation, which always exists and has no wallet."""
 
 Kind = Literal["inference", "admin"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Markup(msgspec.Struct, frozen=True):

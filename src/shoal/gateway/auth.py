@@ -5,16 +5,15 @@ about how near a guess was.
 """
 
 import asyncio
-import functools
 import hashlib
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
+from shoal.core.addresses import Network, address_of, is_within
 from shoal.core.errors import Fault
-from shoal.core.identity import KeyRecord, Network, Principal, principal_of
+from shoal.core.identity import KeyRecord, Principal, principal_of
 
 FOLLOW_S = 0.4
 _ASKED_AT_ONCE = 4
@@ -105,23 +104,6 @@ class Keyring:
         self._admins.pop(record.digest, None)
         if not record.revoked:
             (self._admins if record.kind == "admin" else self._holders)[record.digest] = principal_of(record)
-
-
-@functools.lru_cache(4096)
-def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """A peer's address; None where it is none, as on a Unix socket."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
-def is_within(address: str, networks: Sequence[Network]) -> bool:
-    """Whether an address lies in one of these networks."""
-    known = address_of(address)
-    return known is not None and any(known in network for network in networks)
 
 
 def origin(peer: str, headers: Mapping[bytes, bytes], proxies: Sequence[Network]) -> str:

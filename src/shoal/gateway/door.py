@@ -8,13 +8,15 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from shoal.core.addresses import Network, is_within
 from shoal.core.errors import Fault
-from shoal.core.identity import Network, Principal
+from shoal.core.identity import Principal
 from shoal.core.ports import Keys
 from shoal.gateway import endpoints
 from shoal.gateway import status as pages
-from shoal.gateway.auth import Knocks, digest_of, is_within, origin, presented, well_formed
+from shoal.gateway.auth import Knocks, digest_of, origin, presented, well_formed
 from shoal.gateway.call import Call
+from shoal.gateway.desk import Desk, is_for_desk
 from shoal.gateway.serve import serve
 from shoal.gateway.world import World
 from shoal.net.exchange import Exchange
@@ -43,9 +45,18 @@ _JSON_TYPES = (b"application/json", b"text/json")
 class Door:
     """Where every request comes in."""
 
-    def __init__(self, keys: Keys, knocks: Knocks, world: World, status: pages.Status, proxies: Sequence[Network] = ()) -> None:
-        """`proxies` are trusted to say in X-Forwarded-For where a request comes from."""
+    def __init__(
+        self,
+        keys: Keys,
+        knocks: Knocks,
+        world: World,
+        status: pages.Status,
+        proxies: Sequence[Network] = (),
+        desk: Desk | None = None,
+    ) -> None:
+        """`proxies` are trusted to say in X-Forwarded-For where a request comes from; `desk` serves the admin API."""
         self._proxies = proxies
+        self._desk = desk
         self._keys = keys
         self._knocks = knocks
         self._world = world
@@ -63,6 +74,10 @@ class Door:
             _require_method(exchange, b"POST")
         elif exchange.path in OPEN:
             _require_method(exchange, b"GET")
+            return
+        elif self._desk is not None and is_for_desk(exchange.path):
+            self._desk.admit(exchange)
+            self._count_stranger(exchange)
             return
         else:
             exchange.wording = endpoints.wording(exchange.path)
@@ -84,6 +99,9 @@ class Door:
         place = endpoints.find(exchange.path, exchange.query)
         if place is None and (open_page := OPEN.get(exchange.path)) is not None:
             await open_page(exchange, self._status)
+            return
+        if place is None and self._desk is not None and is_for_desk(exchange.path):
+            await self._desk.serve(exchange, origin(exchange.peer, exchange.headers, self._proxies))
             return
         principal = exchange.holder
         if principal is None:
@@ -110,6 +128,12 @@ class Door:
                 raise _wrong_key()
             if self._keys.find_admin(exchange.ticket) is not None:
                 raise Fault("forbidden", "This is a key for administration: it opens /admin/v1 and nothing else.")
+
+    def _count_stranger(self, exchange: Exchange) -> None:
+        """The desk looks at keys itself; here it is seen only how often it is asked without one. Errors: Fault rate_limited."""
+        secret = presented(exchange.headers)
+        if secret is None or self._keys.find_admin(digest_of(secret)) is None:
+            self._knocks.count(origin(exchange.peer, exchange.headers, self._proxies))
 
     def _require_address(self, exchange: Exchange, holder: Principal | None) -> None:
         """Errors: Fault forbidden, where the key may not be used from there."""
