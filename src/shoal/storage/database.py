@@ -19,7 +19,7 @@ from shoal.core.errors import Fault
 
 BUSY_TIMEOUT_MS = 15_000
 CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 10.0
 """After so long a PostgreSQL that does not answer counts as away: a connection that was cut in silence says nothing."""
 
 POSTGRES = "postgresql"
@@ -76,10 +76,13 @@ def is_postgres(connection: AsyncConnection | Connection) -> bool:
     return connection.dialect.name == POSTGRES
 
 
-def open_engine(url: URL) -> AsyncEngine:
-    """An engine for `url`, an SQLite file made readable by its owner alone. Raises Fault when the file cannot be opened."""
+def open_engine(url: URL, *, patient: bool = False) -> AsyncEngine:
+    """An engine for `url`, an SQLite file made readable by its owner alone. Raises Fault when the file cannot be opened.
+
+    `patient`: a statement may take as long as it takes, as those over whole tables do.
+    """
     if url.get_backend_name() == POSTGRES:
-        return _open_postgres(url)
+        return _open_postgres(url, patient)
     _create_file(find_file(url))
     engine = create_async_engine(url, pool_size=2, max_overflow=2, hide_parameters=True)
     event.listen(engine.sync_engine, "connect", _prepare_connection)
@@ -106,14 +109,12 @@ def gate_number(name: str) -> int:
     return zlib.crc32(f"shoal/{name}".encode())
 
 
-def _open_postgres(url: URL) -> AsyncEngine:
-    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-    settings: dict[str, str] = {
-        "application_name": "shoal",
-        "timezone": "UTC",
-        "idle_in_transaction_session_timeout": "30s",
-        "lock_timeout": "10s",
-    }
+def _open_postgres(url: URL, patient: bool) -> AsyncEngine:
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S, "async_creator_fn": _connect_postgres}
+    settings = {"application_name": "shoal", "timezone": "UTC"}
+    if not patient:
+        arguments["command_timeout"] = COMMAND_TIMEOUT_S
+        settings |= {"idle_in_transaction_session_timeout": "30s", "lock_timeout": "8s"}
     engine = create_async_engine(
         url,
         pool_size=4,
@@ -125,6 +126,16 @@ def _open_postgres(url: URL) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "begin", _begin_postgres)
     return engine
+
+
+async def _connect_postgres(*arguments: Any, **options: Any) -> Any:
+    """A connection. Whatever keeps it from coming about is an OSError: the driver's own errors are wrapped only once it is there."""
+    import asyncpg
+
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ConnectionError(f"PostgreSQL refuses: {error}") from error
 
 
 def _create_file(path: Path) -> None:

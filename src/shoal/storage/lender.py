@@ -124,5 +124,5 @@ async def _reached() -> AsyncIterator[None]:
     """What the store raises while it is away, as the one error that is declared."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError) as error:  # what is lent is not waited for like an answer: a purse has its own words
         raise StoreAway(str(error)) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shoal.core.errors import Fault
 from shoal.storage.alerts import Alerts
 from shoal.storage.audit import Audit
 from shoal.storage.codes import Codes
@@ -21,8 +22,10 @@ from shoal.storage.members import Members
 from shoal.storage.organisations import Organisations
 from shoal.storage.payments import Payments
 from shoal.storage.projects import Projects
+from shoal.storage.reach import ReachedEngine
 from shoal.storage.receipts import Receipts
 from shoal.storage.responses import Responses
+from shoal.storage.spending import Spending
 from shoal.storage.upgrade import upgrade
 
 
@@ -31,12 +34,14 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        engine = ReachedEngine(engine.sync_engine)
         self.keys = KeyStore(engine)
         self.key_changes = KeyChanges(engine)
         self.organisations = Organisations(engine)
         self.projects = Projects(engine)
         self.members = Members(engine)
         self.ledger = Ledger(engine)
+        self.spending = Spending(engine)
         self.codes = Codes(engine)
         self.payments = Payments(engine)
         self.alerts = Alerts(engine)
@@ -74,5 +79,6 @@ async def open_store(address: str | Path) -> Store:
     return Store(engine)
 
 
-STORE_ERRORS = (SQLAlchemyError, OSError)
-"""What a method of the store may raise besides Fault: the database is locked, its disk is full or gone."""
+STORE_ERRORS = (SQLAlchemyError, OSError, Fault)
+"""What a method of the store may raise: a Fault that says what is wrong with what was asked, or that the database is away; the others
+come from opening it, from folding, and from its disk."""

@@ -58,11 +58,14 @@ async def _upgrade_file(engine: AsyncEngine, target: str) -> None:
 
 
 async def _upgrade_postgres(engine: AsyncEngine, target: str) -> None:
-    async with engine.begin() as connection:
-        await connection.execute(text("SET LOCAL lock_timeout = 0"))  # however long another's upgrade takes
-        await gate(connection, "upgrade")
-        if await connection.run_sync(read_version) != target:
-            await connection.run_sync(_migrate, target)
+    patient = open_engine(engine.url, patient=True)  # however long this upgrade takes, or another's before it
+    try:
+        async with patient.begin() as connection:
+            await gate(connection, "upgrade")
+            if await connection.run_sync(read_version) != target:
+                await connection.run_sync(_migrate, target)
+    finally:
+        await patient.dispose()
 
 
 def read_version(connection: Connection) -> str | None:

@@ -37,7 +37,6 @@ from shoal.settings import Settings, home, load
 from shoal.storage.journal import Journal
 from shoal.storage.keys import Key
 from shoal.storage.lender import StoreLender
-from shoal.storage.spending import Spending
 from shoal.storage.store import STORE_ERRORS, Store, open_store
 from shoal.telemetry.log import configure
 from shoal.telemetry.metrics import Metrics
@@ -182,7 +181,7 @@ def _record(key: Key) -> KeyRecord:
 
 
 def _spent_finder(store: Store) -> Callable[[str], Awaitable[Spent]]:
-    spending = Spending(store.engine)
+    spending = store.spending
     return lambda key_id: spending.of(key_id, time.time())
 
 
