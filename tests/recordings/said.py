@@ -1,5 +1,6 @@
 """What an answer says, whatever its dialect: read plainly from the bytes, with none of the code that is tested."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -215,6 +216,11 @@ def _gemini(pieces: list[Any]) -> Said:
 _STOPS_OF_BEDROCK = _STOPS_OF_CLAUDE | {"guardrail_intervened": "content_filter", "content_filtered": "content_filter"}
 
 
+def _unsealed(thought: dict[str, Any]) -> str:
+    """Claude's redacted thought is a text, which Bedrock puts in base64 as it does all bytes."""
+    return base64.b64decode(thought.get("redactedContent", "")).decode()
+
+
 def _bedrock(pieces: list[Any]) -> Said:
     text = thought = ""
     calls: list[list[Any]] = []
@@ -229,7 +235,7 @@ def _bedrock(pieces: list[Any]) -> Said:
             text += block.get("text", "")
             said = block.get("reasoningContent", {})
             thought += said.get("reasoningText", {}).get("text", "")
-            proofs += [one for one in (said.get("reasoningText", {}).get("signature"), said.get("redactedContent")) if one]
+            proofs += [one for one in (said.get("reasoningText", {}).get("signature"), _unsealed(said)) if one]
             if "toolUse" in block:
                 calls.append([block["toolUse"]["name"], json.dumps(block["toolUse"]["input"])])
         if use := piece.get("contentBlockStart", {}).get("start", {}).get("toolUse"):
@@ -237,7 +243,7 @@ def _bedrock(pieces: list[Any]) -> Said:
         delta = piece.get("contentBlockDelta", {}).get("delta", {})
         text += delta.get("text", "")
         thought += delta.get("reasoningContent", {}).get("text", "")
-        proofs += [one for one in (delta.get("reasoningContent", {}).get("signature"),) if one]
+        proofs += [one for one in (delta.get("reasoningContent", {}).get("signature"), _unsealed(delta.get("reasoningContent", {}))) if one]
         if "toolUse" in delta:
             calls[-1][1] += delta["toolUse"]["input"]
     read, written = usage.get("cacheReadInputTokens"), usage.get("cacheWriteInputTokens")

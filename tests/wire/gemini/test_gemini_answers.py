@@ -202,7 +202,6 @@ def test_log_probabilities_both_ways() -> None:
         (b'{"candidates":{}}', "upstream_garbled"),
         (b'{"candidates":[{"content":{"parts":[{"text":"\xff"}]}}]}', "upstream_garbled"),
         (b"{}", "upstream_cut"),
-        (b'{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}', "upstream_cut"),
         (b'{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}', "upstream_error"),
     ],
 )
@@ -210,6 +209,11 @@ def test_what_is_no_answer_is_a_fault(body: bytes, kind: str) -> None:
     with pytest.raises(Fault) as caught:
         read(body, NOBODY)
     assert caught.value.kind == kind
+
+
+def test_a_whole_answer_needs_no_reason_to_end() -> None:
+    choice = read(b'{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}', NOBODY).choices[0]
+    assert choice == Choice((Text("a"),), "stop")
 
 
 def written(*parts: Any, finish: Any = "stop", usage: Usage | None = None, cost: str | None = "0.25") -> Any:

@@ -36,7 +36,7 @@ def decode(body: bytes) -> Response:
 def read(body: bytes, conversation: Conversation) -> Answer:
     """An upstream's answer. Errors: Fault."""
     reading = Reading()
-    return fold([*reading.take(decode(body)), *reading.end()])
+    return fold([*reading.take(decode(body)), *reading.end(whole=True)])
 
 
 def write(answer: Answer, cost: str | None, receipt: bytes) -> bytes:

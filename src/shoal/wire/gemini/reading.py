@@ -92,11 +92,14 @@ class Reading:
         """Whether every candidate that has begun has said why it ended, or the question was refused."""
         return all(choice.reason is not None for choice in self._choices.values()) if self._choices else self._blocked
 
-    def end(self) -> list[Delta]:
-        """How it ended. Errors: Fault upstream_cut when it had not, upstream_garbled when nothing that it wrote could be used."""
+    def end(self, whole: bool = False) -> list[Delta]:
+        """How it ended; an answer that came `whole` did, even where Google does not say why.
+
+        Errors: Fault upstream_cut when it had not, upstream_garbled when nothing that it wrote could be used.
+        """
         if not self._choices and self._blocked:
             return [Ended("content_filter")]
-        if not self.ended:
+        if not self.ended and not (whole and self._choices):
             raise Fault("upstream_cut", "The upstream ended its answer before it was complete.")
         choices = self._choices.values()
         if all(choice.reason in _BROKEN and not choice.calls for choice in choices):
@@ -168,5 +171,5 @@ class Reading:
 
 
 def _finish(choice: _Choice) -> Finish | None:
-    finish = _FINISH.get(choice.reason or "")
+    finish = _FINISH.get(choice.reason or "STOP")
     return "tool_calls" if choice.calls and finish in ("stop", None) else finish
