@@ -33,6 +33,7 @@ def wishing(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
     for name in PROVIDERS:
         lines += [f'[providers.{name}]\nbase_url = "http://127.0.0.1:{upstream.port}/v1"\ndiscover = false', TERMS[name]]
         lines += ['quirks = { drop = ["seed"] }' if name == "cheap" else ""]
+    lines += [f'[providers.openrouter]\nbase_url = "http://127.0.0.1:{upstream.port}/v1"\napi_key = "k"\ndiscover = false']
     for model in MODELS:
         made = ", ".join(f'{{ provider = "{name}", model = "{model}-{name}", {more} }}' for name, more in PROVIDERS.items())
         lines += [f"[models.{model}]\ndeployments = [{made}]"]
@@ -191,3 +192,12 @@ def test_wishes_hold_on_streams_and_do_not_go_upstream(wishing: Installation, up
     upstream.play("wished-discreet", default)
     assert who(ask(wishing, wishes={"zdr": True}, stream=True, models=["other"], session_id="s", metadata={"k": "v"})) == "discreet"
     assert set(upstream.received("wished-discreet")[-1].json) == {"model", "messages", "stream", "stream_options"}
+
+
+def test_what_openrouter_is_to_choose_is_told_to_it(wishing: Installation, upstream: Upstream) -> None:
+    wishes = {"only": ["amazon-bedrock"], "sort": "latency", "a_wish_of_tomorrow": True}
+    upstream.play("org/routed", default)
+    assert who(ask(wishing, "openrouter/org/routed", wishes)) == "openrouter"
+    assert upstream.received("org/routed")[-1].json["provider"] == wishes
+    answer = ask(wishing, "openrouter/org/routed", {"only": ["cheap"], "order": ["openrouter"]})
+    assert (answer.status, answer.error["param"]) == (400, "provider.order")

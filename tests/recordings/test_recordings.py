@@ -47,6 +47,7 @@ ALLOWED = [
         r"/(prompt_cache_key|user|seed|random_seed|max_tokens|max_completion_tokens|reasoning_split)",
         "a row's quirk renames, drops or adds it",
     ),
+    Allowed("openai_chat", r"/models(/.*)?", "models to fall back to are tried by the gateway itself"),
     Allowed("openai_responses", r"/include(/.*)?", "thought is always asked back in the form that the next turn needs"),
     Allowed("anthropic", r"/tool_choice(/type)?", "`auto` is what is meant where nothing is said"),
     Allowed("anthropic", r"/messages/\d+/content/\d+/title", "OpenAI's files have names"),

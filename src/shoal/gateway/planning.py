@@ -12,9 +12,10 @@ from shoal.gateway import abilities, scopes
 from shoal.gateway.attempts import Plan
 from shoal.gateway.call import Call
 from shoal.routing.names import Suffix, split_suffix
-from shoal.routing.preferences import MOST_MODELS, choose_policy, narrow, read_preferences
+from shoal.routing.preferences import MOST_MODELS, NO_PREFERENCES, Preferences, choose_policy, narrow, read_preferences
 from shoal.routing.routes import DEFAULT, DEFAULT_TITLE, describe, find_route
 from shoal.routing.strategy import Strategy
+from shoal.wire.openai_chat.manners import chooser
 
 
 def plan(call: Call) -> Plan:
@@ -35,16 +36,25 @@ def plan(call: Call) -> Plan:
 
 def _choose(call: Call) -> tuple[Sequence[Deployment], Policy]:
     """Candidates and policy where the request, or a route, has more to say than a model's name."""
-    fields, world = call.request.fields, call.world
-    raw = None if fields.provider is None else msgspec.json.encode(fields.provider)
-    preferences = read_preferences(raw, world.providers)
-    call.strict = bool(preferences.require_parameters)
+    fields = call.request.fields
     listed = dict.fromkeys((call.request.model, *(fields.models or ()), *(fields.fallbacks or ())))
     if len(listed) > MOST_MODELS:
         raise Fault("invalid_value", f"'models' lists {len(listed)} models; at most {MOST_MODELS} are tried.", param="models")
     names, default, suffix = _names(call, listed)
-    candidates, call.excluded = narrow(_resolve(call, names), preferences, suffix)
+    resolved = _resolve(call, names)
+    preferences = _preferences(call, resolved)
+    call.strict = bool(preferences.require_parameters)
+    candidates, call.excluded = narrow(resolved, preferences, suffix)
     return candidates, choose_policy(preferences, suffix, default, several_models=len(listed) > 1)
+
+
+def _preferences(call: Call, candidates: Sequence[Deployment]) -> Preferences:
+    """The request's `provider`; none of it is ours where all go to one that chooses among others itself, and is told it. Errors: Fault."""
+    wishes = call.request.fields.provider
+    forwarded = call.endpoint.dialect == "openai_chat" and chooser(call.request.model, wishes)
+    if wishes is None or (forwarded and all(one.provider == forwarded for one in candidates)):
+        return NO_PREFERENCES
+    return read_preferences(msgspec.json.encode(wishes), call.world.providers)
 
 
 def _names(call: Call, listed: Iterable[str]) -> tuple[list[str], Strategy, Suffix | None]:

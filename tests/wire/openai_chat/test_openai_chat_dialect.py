@@ -1,6 +1,7 @@
 """The dialect as the gateway sees it."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -43,6 +44,24 @@ def test_members_for_the_gateway_are_not_forwarded() -> None:
     for name in OURS:
         request = read_request(json.dumps(rest | {name: ours[name]}).encode(), msgspec.json.Decoder(Fields))
         assert json.loads(encode(request, "m")) == rest
+
+
+@pytest.mark.parametrize(
+    ("model", "wishes", "is_theirs"),
+    [
+        ("openrouter/a/b", {"only": ["xai"], "sort": "price"}, True),
+        ("openrouter/a/b", {"only": ["openrouter"]}, False),  # one for the gateway to choose
+        ("openai/gpt-4o", {"only": ["xai"]}, False),
+        ("gpt-4o", {"only": ["openrouter"]}, False),
+        ("openrouter/a/b", {}, False),
+    ],
+)
+def test_wishes_go_to_whoever_chooses(model: str, wishes: dict[str, Any], is_theirs: bool) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "x"}], "provider": wishes, "models": ["c"]}
+    request = read_request(json.dumps(body).encode(), msgspec.json.Decoder(ChatFields))
+    sent = json.loads(FORWARD.encode(request, Deployment("d", "m", "openrouter", "a/b")).body)
+    assert sent == {"model": "a/b", "messages": body["messages"]} | ({"provider": wishes} if is_theirs else {})
+    assert "provider" not in json.loads(FORWARD.encode(request, DEPLOYMENT).body)
 
 
 def test_one_answer_all_the_way_round() -> None:

@@ -66,7 +66,7 @@ class Forward:
 
     def encode(self, request: Request, deployment: Deployment) -> HttpCall:
         """The caller's own body, spliced."""
-        return HttpCall(_PATHS[type(request.fields)], forward.encode(request, deployment.upstream_model))
+        return HttpCall(_PATHS[type(request.fields)], forward.encode(request, deployment.upstream_model, deployment.provider))
 
     def complete(self, request: Request, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions."""

@@ -17,6 +17,7 @@ from shoal.core.ports import Settle
 from shoal.core.usage import Usage
 from shoal.wire import sse, streamed
 from shoal.wire.openai_chat import chunks, contents, errors, usage
+from shoal.wire.openai_chat.manners import chooser
 
 # msgspec takes no Raw in a union: what is absent reads as null
 _ABSENT = msgspec.Raw(b"null")
@@ -62,10 +63,11 @@ OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "meta
 """Members of a request that tell the gateway what to do, and would puzzle an upstream."""
 
 
-def encode(request: Request, upstream_model: str) -> bytes:
+def encode(request: Request, upstream_model: str, provider: str = "") -> bytes:
     """The body to send: the caller's own bytes wherever nothing must change.
 
-    Changed are the model's name and, in a stream, `stream_options.include_usage`; what is the gateway's own (OURS) stays here.
+    Changed are the model's name and, in a stream, `stream_options.include_usage`; what is the gateway's own (OURS) stays here, but for
+    wishes that are meant for a `provider` that chooses among others itself.
     """
     fields = request.fields
     changes: dict[str, bytes] = {}
@@ -74,7 +76,8 @@ def encode(request: Request, upstream_model: str) -> bytes:
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _with_usage(request)
     if changes or fields.has_ours:
-        return splice(request.body, changes, OURS)
+        kept = "provider" if provider and chooser(request.model, fields.provider) == provider else None
+        return splice(request.body, changes, tuple(name for name in OURS if name != kept))
     return request.body
 
 

@@ -3,7 +3,8 @@
 What a row's quirks can say (rename, drop, default) is said there; this is what needs to know a conversation's nouns.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,7 +15,7 @@ class Manner(msgspec.Struct, frozen=True):
     `limit` names the limit of output tokens. `developer` is the role of a developer's words. `thoughts` is how earlier thought is sent
     back: not at all, as reasoning_content, as reasoning, as reasoning_details, or as Mistral's content parts. `effort` is how much to
     think: reasoning_effort, OpenRouter's `reasoning`, a switch `thinking` (with or without reasoning_effort), or Qwen's enable_thinking.
-    `one_text`: a message holds one text, not several.
+    `one_text`: a message holds one text, not several. `routes`: it chooses among others itself, by `provider` as we do.
     """
 
     limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -28,6 +29,7 @@ class Manner(msgspec.Struct, frozen=True):
     file_urls: bool = False
     nine_character_ids: bool = False
     one_text: bool = False
+    routes: bool = False
 
 
 _OPENAI = Manner(limit="max_completion_tokens", developer="developer", refusals=True)
@@ -38,7 +40,9 @@ MANNERS: dict[str, Manner] = {
     "openai": _OPENAI,
     "azure": _OPENAI,
     # https://openrouter.ai/docs/use-cases/reasoning-tokens and https://openrouter.ai/docs/features/prompt-caching
-    "openrouter": Manner(thoughts="reasoning_details", effort="reasoning", refusals=True, cache_control=True, top_k=True, file_urls=True),
+    "openrouter": Manner(
+        thoughts="reasoning_details", effort="reasoning", refusals=True, cache_control=True, top_k=True, file_urls=True, routes=True
+    ),
     # https://api-docs.deepseek.com/guides/thinking_mode: a turn with tool calls is refused without its reasoning_content
     "deepseek": Manner(thoughts="reasoning_content", effort="thinking and reasoning_effort", one_text=True),
     # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
@@ -66,3 +70,13 @@ MANNERS: dict[str, Manner] = {
 def manner_of(provider: str) -> Manner:
     """The manner of a provider; those not named here take what nearly all do."""
     return MANNERS.get(provider, _PLAIN)
+
+
+def chooser(model: str, wishes: Mapping[str, Any] | None) -> str | None:
+    """The provider that a request's `provider` is for, where that is not the gateway: the one that its model's name begins with, if it
+    chooses among others itself, and the wishes do not name it as one to choose.
+    """
+    name = model.partition("/")[0]
+    if not wishes or not manner_of(name).routes or any(name in (wishes.get(member) or ()) for member in ("order", "only", "ignore")):
+        return None
+    return name
