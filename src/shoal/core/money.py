@@ -44,6 +44,17 @@ class Price(msgspec.Struct, frozen=True):
     citation_pico: int | None = None
     service_tiers: Mapping[str, "Price"] = {}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether speech, thought and quotes cost what other tokens do."""
+        return (
+            self.reasoning_pico is None
+            and self.audio_input_pico is None
+            and self.audio_output_pico is None
+            and self.audio_cache_read_pico is None
+            and self.citation_pico is None
+        )
+
     def at(self, input_tokens: int) -> "Price | Tier":
         """The rates of a request that reads so many tokens; tiers are in ascending order."""
         rates: Price | Tier = self

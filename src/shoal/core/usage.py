@@ -68,7 +68,7 @@ def charge(usage: Usage, price: Price | None) -> int | None:
         return None
     if (longer and rates.cache_write_1h_pico is None) or (searches and price.web_search_pico is None):
         return None
-    odd = _odd(usage, price, rates)
+    odd = 0 if price.is_plain else _odd(usage, price, rates)
     if odd is None:
         return None
     pico = (usage.input - read - write) * rates.input_pico + (usage.output or 0) * rates.output_pico

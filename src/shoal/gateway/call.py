@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from shoal.gateway.keeping import Keeping
     from shoal.gateway.world import World
 
-_ID_BYTES = 10
-_randomness = b""
+_ID_DIGITS = 20
+_randomness = ""
 # what the gateway itself sees to, whatever an upstream makes of it
 _OURS = frozenset({"stream_options", "store", "metadata", "models", "provider", "session_id", "stream"})
 _NOTHING: Mapping[str, str] = {}
@@ -34,10 +34,10 @@ _NOTHING: Mapping[str, str] = {}
 def request_id(now_s: float) -> str:
     """`req_` and 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 80 random bits from the system."""
     global _randomness
-    if len(_randomness) < _ID_BYTES:
-        _randomness = os.urandom(_ID_BYTES * 32)  # one system call for many ids
-    drawn, _randomness = _randomness[:_ID_BYTES], _randomness[_ID_BYTES:]
-    return f"req_{int(now_s * 1000):012x}{drawn.hex()}"
+    if not _randomness:
+        _randomness = os.urandom(_ID_DIGITS // 2 * 32).hex()  # one system call for many ids
+    drawn, _randomness = _randomness[:_ID_DIGITS], _randomness[_ID_DIGITS:]
+    return f"req_{int(now_s * 1000):012x}{drawn}"
 
 
 class Call:

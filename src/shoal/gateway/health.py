@@ -5,6 +5,7 @@ kept is bounded: a record has a fixed size, and records that nobody has used for
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 
 from shoal.core.errors import Fault
@@ -73,7 +74,7 @@ class _Record:
         self.open_s = FIRST_OPEN_S
         self.first_token_s: float | None = None
         self.first_token_at = now
-        self.samples: list[float] = []
+        self.samples: deque[float] = deque(maxlen=_SAMPLES)
         self.p95_s: float | None = None
         self.speed: float | None = None
 
@@ -155,10 +156,7 @@ class HealthBook:
             return
         now = self._clock()
         record.see_first_token(now, seconds)
-        samples = record.samples
-        samples.append(seconds)
-        if len(samples) > _SAMPLES:
-            del samples[0]
+        record.samples.append(seconds)
         record.p95_s = None
         if record.circuit and now - seconds >= record.opened_at:
             record.close()

@@ -57,6 +57,7 @@ _answer = msgspec.json.Decoder(_Answer)
 _chunk = msgspec.json.Decoder(_Chunk)
 _choices = msgspec.json.Decoder(_Choices)
 _FAILED = tuple(b'"%b"' % word.encode() for word in chunks.FAILURES)
+_NONE = _Choices()
 _HEAD = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 
 OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
@@ -95,7 +96,7 @@ def complete(body: bytes, settle: Settle) -> bytes:
         if not body.isascii():
             body.decode()  # raw members are not decoded
         seen = _answer.decode(body)
-        failed = _choices.decode(body) if any(mark in body for mark in _FAILED) else _Choices()
+        failed = _choices.decode(body) if _may_have_failed(body) else _NONE
         if contents.are_listed(body):
             body = contents.write_out(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -108,6 +109,13 @@ def complete(body: bytes, settle: Settle) -> bytes:
     raw = bytes(seen.usage)
     cost, receipt = settle(None if raw == b"null" else usage.read(raw, seen.service_tier))
     return _insert(body, raw, cost, receipt)
+
+
+def _may_have_failed(body: bytes) -> bool:
+    for mark in _FAILED:  # noqa: SIM110 - a generator would cost more than all the searches
+        if mark in body:
+            return True
+    return False
 
 
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
