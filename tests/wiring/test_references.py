@@ -41,6 +41,12 @@ def told(tmp_path: Path, text: str) -> str | None:
         ('[routes.x]\npolicy = "ordered"\nmodels = ["route/y"]', 3, "a route names models only"),
         ('[routes.x]\npolicy = "order"\nmodels = ["mine"]', 2, "'order' is not a policy"),
         ('[routes.x]\npolicy = "conditional"\nmodels = ["mine"]\n[[routes.x.rules]]\nwhen = {a = "b"}\nmodels = ["mnie"]', 6, "'mnie'"),
+        ('[routes.x]\npolicy = "weighted"\nmodels = ["mine"]\n[routes.x.weights]\n"up/b" = 1\nmnie = 9', 6, "'mnie'"),
+        (
+            '[routes.x]\npolicy = "sticky"\nmodels = ["mine"]\n[routes.x.inner]\npolicy = "weighted"\nweights = {"mine#1" = 1}',
+            6,
+            "'mine#1'",
+        ),
     ],
 )
 def test_a_route_to_nobody_is_told_by_line(tmp_path: Path, text: str, line: int, named: str) -> None:
@@ -59,6 +65,12 @@ def test_a_route_to_somebody_is_not(tmp_path: Path, name: str) -> None:
 
 def test_a_bare_name_may_be_that_of_a_provider_that_will_be_asked(tmp_path: Path) -> None:
     assert told(tmp_path, f'[routes.x]\npolicy = "ordered"\nmodels = ["llama-of-ours"]\n{UP.format("true")}') is None
+
+
+def test_weights_are_of_models_providers_and_deployments(tmp_path: Path) -> None:
+    weights = '{mine = 1, up = 2, openai = 0, "up/a" = 1, "mine#0" = 3}'
+    text = f'[routes.x]\npolicy = "weighted"\nmodels = ["mine", "up/a"]\nweights = {weights}\n[models.mine]\n'
+    assert told(tmp_path, text + 'deployments = [{ provider = "up" }]\n' + UP.format("false")) is None
 
 
 def test_a_provider_that_is_switched_off_is_none(tmp_path: Path) -> None:

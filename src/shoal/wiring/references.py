@@ -14,6 +14,7 @@ from shoal.providers.offers import Offers
 from shoal.providers.prices import read_lists
 from shoal.providers.registry import Provider
 from shoal.routing.routes import Route
+from shoal.routing.weighted import Weighted
 from shoal.settings import Settings
 from shoal.wiring.reach import LOCAL_MODELS
 
@@ -32,6 +33,9 @@ def find_nobodys(settings: Settings, routes: Mapping[str, Route], providers: Map
                 yield keys, f"routes.{route.name}.models: {named!r} names no provider; there is none called {owner!r}"
             elif not slash:
                 unclear.append((keys, named))
+        for place, weighed in _weights(route, settings.routes[route.name]):
+            if not _is_weighed(weighed, route, settings, providers):
+                yield place, f"routes.{route.name}: the weight of {weighed!r} is nobody's, neither a model of this route nor a provider"
     if unclear and not any(one.discover for name, one in providers.items() if name != PROVIDER):
         yield from _unknown(unclear, settings, providers)
 
@@ -47,6 +51,32 @@ def _unknown(
         except Fault as fault:
             if fault.kind == "model_not_found":
                 yield keys, f"routes.{keys[1]}.models: {fault.message}"
+
+
+def _weights(route: Route, table: Mapping[str, Any]) -> Iterator[tuple[Sequence[str], str]]:
+    for policy in (route.policy, *route.policy.within()):
+        for name in policy.weights if isinstance(policy, Weighted) else ():
+            yield find_key(table, name, ("routes", route.name)) or ("routes", route.name), name
+
+
+def _is_weighed(name: str, route: Route, settings: Settings, providers: Mapping[str, Provider]) -> bool:
+    """Whether a weight can be somebody's: a model's of the route, a provider's, or a deployment's (`MODEL#0`)."""
+    owner, slash, _ = name.partition("/")
+    model, _, number = name.rpartition("#")
+    configured = settings.models.get(model) if model in route.models else None
+    is_deployment = configured is not None and number.isdecimal() and int(number) < len(configured.deployments)
+    return name in route.models or owner in providers or is_deployment or (bool(slash) and name in settings.models)
+
+
+def find_key(table: Any, name: str, keys: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The keys that lead to a weight of this name, in a table or those within it."""
+    inner = table.items() if isinstance(table, Mapping) else enumerate(table) if isinstance(table, list) else ()
+    for key, value in inner:
+        if key == name and keys[-1] == "weights":
+            return (*keys, name)
+        if found := find_key(value, name, (*keys, str(key))):
+            return found
+    return None
 
 
 def find_text(table: Any, text: str, keys: tuple[str, ...]) -> tuple[str, ...] | None:
