@@ -237,6 +237,30 @@ def test_of_two_that_answer_in_the_same_moment_one_is_heard(server: Installation
         assert heard.receipt["overhead_ms"] < 150  # waiting for either of them is no work of ours
 
 
+@BOTH
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic"])
+def test_a_second_try_that_talks_nonsense_stops_nobody(server: Installation, faulty: Faulty, dialect: str, stream: bool) -> None:
+    earn(server, faulty)
+    nonsense = sends(finished(dialect, b"data: {]\n\n") if stream else whole(b'{"id": "x", "ch'))
+    for first, second in (
+        (late(says(dialect, LONG), PAUSE_S * 3), nonsense),
+        (late(nonsense, PAUSE_S * 2), late(says(dialect, LONG), PAUSE_S * 2)),
+    ):
+        heard = ask(server, [play(faulty, "hedge", dialect, first, second)], stream=stream, caller=dialect)
+        assert (heard.text, heard.ended, heard.errors) == (LONG.text, True, [])
+        assert sorted(map(str, heard.attempts)) == ["None", "upstream_bad_answer"]
+
+
+def test_a_second_try_that_breaks_off_is_gone_on_with(server: Installation, faulty: Faulty) -> None:
+    earn(server, faulty)
+    body, shown, _ = places("bedrock", LONG)
+    faulty.play("will", goes_on(LONG.text))
+    route = play(faulty, "hedge", "bedrock", stalls(b""), cuts(unfinished("bedrock", body[:shown])))
+    heard = ask(server, [route, "will"], stream=True)
+    assert (heard.text, heard.ended) == (LONG.text, True)
+    assert heard.attempts == ["superseded", "upstream_connection_lost", None]
+
+
 def test_without_budget_the_late_one_is_waited_for(server: Installation, faulty: Faulty) -> None:
     route = play(faulty, "hedge", "gemini", late(says("gemini", LONG), PAUSE_S * 2), says("gemini", SHORT))
     for _ in range(20):

@@ -33,11 +33,9 @@ async def read(call: Call, response: Response) -> bytes:
 
 async def give(call: Call, attempt: Attempt, bridge: Bridge, bodies: tuple[bytes, ...]) -> None:
     """Give the caller a whole answer. Errors: Fault, and nothing has reached the caller then."""
-    call.claim(attempt)
-    call.first_byte_at = time.perf_counter()
     if call.hold is not None:
         call.heard = lambda: [] if call.endpoint.kind != "chat" else list(split(bridge.read(bodies[0])))
-    settlement = Settlement(call)
+    settlement = Settlement(call, attempt)
     out = bridge.complete(bodies, settlement)
     if call.keeping is not None:
         await call.keeping.finish(attempt, bodies, out)

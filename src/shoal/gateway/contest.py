@@ -31,7 +31,7 @@ class Contest:
 
     def check(self, attempt: Attempt) -> None:
         """Look whether a try may still answer; one that lost may hear from its upstream until it has stopped. Errors: Fault superseded."""
-        if self._winner is not None and self._winner is not attempt:
+        if self._winner is not None and self._call.attempt is not attempt:  # the winner, or who goes on with what it said
             raise Fault("superseded", "Another try was faster.")
 
     def claim(self, attempt: Attempt) -> None:
