@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from shoal.core import chat
-from shoal.core.conversation import Conversation, File, Format, Image, Message, Reasoning, Sampling, ToolResult
+from shoal.core.conversation import Conversation, File, Format, Image, Message, Reasoning, Sampling, Text, ToolResult
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -98,6 +98,8 @@ def _turns(conversation: Conversation, dropped: list[str]) -> tuple[list[blocks.
 def _unsaid(message: Message) -> list[str]:
     """What of a message cannot be said: who speaks, how closely to look, thought that Anthropic has not signed."""
     parts = message.parts
+    if len(parts) == 1 and isinstance(parts[0], Text) and not message.name:  # as most messages
+        return []
     return [
         *["name"] * bool(message.name),
         *["detail"] * any(isinstance(part, Image) and part.detail not in (None, "auto") for part in parts),

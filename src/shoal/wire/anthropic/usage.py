@@ -58,13 +58,15 @@ class Counts(msgspec.Struct):
 
     def usage(self) -> Usage:
         """What was used; input is unknown where it was not counted, whatever the cache did."""
-        summed = [one for one in self.iterations or () if one.type == "compaction"]
-        read = _sum(self.cache_read_input_tokens, *(one.cache_read_input_tokens for one in summed))
-        write = _sum(self.cache_creation_input_tokens, *(one.cache_creation_input_tokens for one in summed))
-        fresh = None if self.input_tokens is None else _sum(self.input_tokens, *(one.input_tokens for one in summed))
+        fresh, output, read, write = self.input_tokens, self.output_tokens, self.cache_read_input_tokens, self.cache_creation_input_tokens
+        for one in self.iterations or ():
+            if one.type == "compaction":
+                read, write = _sum(read, one.cache_read_input_tokens), _sum(write, one.cache_creation_input_tokens)
+                fresh = None if fresh is None else fresh + one.input_tokens
+                output = None if output is None else output + one.output_tokens
         return Usage(
             input=None if fresh is None else fresh + (read or 0) + (write or 0),
-            output=None if self.output_tokens is None else _sum(self.output_tokens, *(one.output_tokens for one in summed)),
+            output=output,
             cache_read=read,
             cache_write=write,
             reasoning=self.output_tokens_details.thinking_tokens if self.output_tokens_details else None,
