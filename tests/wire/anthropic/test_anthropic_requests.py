@@ -97,10 +97,10 @@ def test_what_the_system_says_is_hoisted_from_everywhere() -> None:
         {"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}},
         {"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}},
     ]
-    assert [message["role"] for message in several["messages"]] == ["user"]
+    assert [message["role"] for message in several["messages"]] == ["user", "user"]
 
 
-def test_messages_of_one_role_become_one() -> None:
+def test_results_share_a_turn_with_what_the_user_says_to_them() -> None:
     turns = body(
         HI,
         HI,
@@ -108,11 +108,11 @@ def test_messages_of_one_role_become_one() -> None:
         Message("tool", (ToolResult("a", (Text("1"),)),)),
         Message("tool", (ToolResult("b", (Text("2"), Image(data="QQ==", media_type="image/png")), is_error=True, cache="5m"),)),
         Message("user", (Text("and?"),)),
+        HI,
     )["messages"]
-    assert [turn["role"] for turn in turns] == ["user", "assistant", "user"]
-    assert len(turns[0]["content"]) == 2
-    assert [block["input"] for block in turns[1]["content"]] == [{}, {"x": 1}]
-    assert turns[2]["content"] == [
+    assert [turn["role"] for turn in turns] == ["user", "user", "assistant", "user", "user"]
+    assert [block["input"] for block in turns[2]["content"]] == [{}, {"x": 1}]
+    assert turns[3]["content"] == [
         {"type": "tool_result", "tool_use_id": "a", "content": "1"},
         {
             "type": "tool_result",

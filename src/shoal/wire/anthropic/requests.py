@@ -73,9 +73,10 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
 
 
 def _turns(conversation: Conversation, dropped: list[str]) -> tuple[list[blocks.Block], list[dict[str, Any]]]:
-    """The system's blocks, and the turns of user and assistant."""
+    """The system's blocks, and the turns of user and assistant. Tools' results must share a turn, with what the user says to them, too."""
     system: list[blocks.Block] = []
     turns: list[dict[str, Any]] = []
+    after = ""
     for place, message in enumerate(conversation.messages):
         where = f"messages[{place}].content"
         written = [block for part in message.parts if (block := blocks.write(part, where)) is not None]
@@ -85,10 +86,11 @@ def _turns(conversation: Conversation, dropped: list[str]) -> tuple[list[blocks.
             continue
         role = "assistant" if message.role == "assistant" else "user"
         _check(written, role, where)
-        if turns and turns[-1]["role"] == role:
+        if turns and turns[-1]["role"] == role and (role == "assistant" or message.role == "tool" or after == "tool"):
             turns[-1]["content"] += written
         elif written:
             turns.append({"role": role, "content": written})
+        after = message.role
     if not turns:
         raise Fault("invalid_value", "Invalid value for 'messages': at least one message of a user must say something.", param="messages")
     _trim(turns[-1])
