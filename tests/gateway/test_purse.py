@@ -181,7 +181,12 @@ async def test_without_the_store_what_is_held_is_spent_and_then_it_ends(till: Ti
     assert caught.value.status == 503
     assert spent <= 1_000_000 - till.available[KEY]
     assert spent > 100
+    asked = len(lender.asked)
+    with pytest.raises(Fault):
+        await purse.wait(100)  # is not worth a look yet
+    assert len(lender.asked) == asked
     lender.away = False
+    clock.now += stock.REST_S
     await purse.wait(100)
 
 

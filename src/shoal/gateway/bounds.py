@@ -18,6 +18,7 @@ UNKNOWN_TOKENS = 128_000
 """The context, or the longest answer, of a model of which they are not known."""
 
 _FRAME, _TOOLS_FRAME = 256, 1_536  # tokens that templates add, and the providers' own words about tools
+_SAYING = 32  # bytes that it takes to say how long an answer may be
 _TYPE, _TOOLS, _ESCAPED = b'"type"', b'"tools"', b"\\u00"
 _ELSEWHERE = (
     *(b'"image', b'"input_image"', b'"input_file"', b'"input_audio"', b'"video', b'"file', b'"document"', b'"container', b'"mcp'),
@@ -142,6 +143,7 @@ def affordable_tokens(bound: Bound, nano: int) -> int:
     deployment, size = bound.deployment, bound.size
     if deployment is None or deployment.price is None:
         return 0
+    size = size._replace(input=size.input + _SAYING)
     cost = nano * 1_000_000 // (1_000_000 + bound.ppm)
     left = cost * PICO_PER_NANO - _input_pico(size, deployment, deployment.price)
     a_token = _output_pico(size, deployment) * size.answers

@@ -44,6 +44,7 @@ class Stock:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._errand: asyncio.Task[None] | None = None
         self._rests_until = 0.0
+        self._failed: Fault | None = None  # why the lender could not be asked the last time
 
     def take(self, amount: int) -> bool:
         """Take some at once, if it is there and nobody waits for it."""
@@ -62,6 +63,8 @@ class Stock:
         if self.take(amount):
             return
         now = self._clock()
+        if self._failed is not None and (self._errand is not None or now < self._rests_until):
+            raise _repeat(self._failed, amount)  # one asks whether it is well again, the others need not wait for that
         refusal = self.refusal
         if refusal is not None and now < refusal.until and amount - self.free > refusal.most:
             raise refusal.fault(amount)
@@ -114,13 +117,7 @@ class Stock:
     def _send(self) -> None:
         self._errand = errand = asyncio.get_running_loop().create_task(self._fetch_all())
         _errands.add(errand)
-        errand.add_done_callback(self._came_back)
-
-    def _came_back(self, errand: "asyncio.Task[None]") -> None:
-        _errands.discard(errand)
-        self._errand = None
-        if self._waiting and not errand.cancelled():  # who came while the last one was refused
-            self._send()
+        errand.add_done_callback(_errands.discard)
 
     async def _fetch_all(self) -> None:
         """For those who wait, one after the other; or ahead of need, where nobody waits."""
@@ -131,13 +128,19 @@ class Stock:
                     self._rests_until = 0.0
             while self._waiting:
                 await self._fetch_for_first()
+            self._failed = None
         except Fault as fault:
+            self._failed, self._rests_until = fault, self._clock() + REST_S
             self._refuse(_ALL, functools.partial(_repeat, fault))
         except Exception:
             log.exception("what a key may spend could not be borrowed")
             self._refuse(
                 _ALL, functools.partial(_repeat, Fault("internal", "The server failed on this request; it was logged. Try again."))
             )
+
+        self._errand = None
+        if self._waiting:
+            self._send()
 
     async def _fetch_for_first(self) -> None:
         self._serve()

@@ -5,6 +5,7 @@ What it settles goes into its journal; bookkeeper.py folds that.
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import ipaddress
 import logging
@@ -20,9 +21,10 @@ import uvloop
 
 from shoal.core.errors import Fault
 from shoal.core.identity import KeyRecord
-from shoal.core.lending import Spent
+from shoal.core.lending import Spent, StoreAway
 from shoal.gateway.accounts import Accounts
 from shoal.gateway.auth import Keyring, KeySource, Knocks
+from shoal.gateway.desk import Desk
 from shoal.gateway.door import Door
 from shoal.gateway.health import HealthBook, HedgeBudget
 from shoal.gateway.status import Standing, Status
@@ -50,7 +52,7 @@ log = logging.getLogger("shoal")
 PUBLISH_S = 1.0
 
 
-async def work(settings: Settings, listener: socket.socket, number: int, mini_socket: str | None) -> None:
+async def work(settings: Settings, listener: socket.socket, number: int, mini_socket: str | None, desk_socket: Path | None) -> None:
     """Serve until a signal, then drain and close everything."""
     async with AsyncExitStack() as stack:
         store = await open_store(settings.storage.url or home() / "shoal.db")
@@ -67,7 +69,8 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         metrics = Metrics(tally)
         lender = StoreLender(store.engine, home())
         stack.callback(lender.close)
-        await lender.beat()
+        with contextlib.suppress(StoreAway):  # then it is tried again in the background
+            await lender.beat()
         accounts = Accounts(lender, settings.server.workers)
         world = _world(settings, within, store, journal, tally, accounts)
         status = Status(
@@ -80,7 +83,8 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
             _spent_finder(store),
         )
         proxies = [ipaddress.ip_network(one, strict=False) for one in settings.server.trusted_proxies]
-        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status, proxies)
+        desk = None if desk_socket is None else Desk(desk_socket)
+        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status, proxies, desk)
         background = [
             _keep("keys", keyring.follow),
             _keep("accounts", accounts.run),
@@ -228,12 +232,13 @@ def main() -> None:
     arguments.add_argument("--number", type=int, default=0)
     arguments.add_argument("--config", type=Path)
     arguments.add_argument("--mini-socket")
+    arguments.add_argument("--desk-socket", type=Path)
     given = arguments.parse_args()
     configure()
     # without its parent a worker would be nobody's; what it has settled is in the journal
     follow_parent(lambda: os._exit(1))
     try:
-        uvloop.run(work(load(given.config), socket.socket(fileno=given.fd), given.number, given.mini_socket))
+        uvloop.run(work(load(given.config), socket.socket(fileno=given.fd), given.number, given.mini_socket, given.desk_socket))
     except Fault as fault:
         print(f"shoal: {fault.message}", file=sys.stderr)
         sys.exit(1)
