@@ -78,6 +78,8 @@ MORE = """
 deployments = [{ provider = "up", model = "hurried", price_like = "openai/gpt-5" }]
 [models.told]
 deployments = [{ provider = "up", model = "hurried", price = { input = 1.0, output = 2.0 } }]
+[models.tiered]
+deployments = [{ provider = "up", model = "hurried", price = { input = 1, output = 2, service_tiers.Flex = { input = 0, output = 1 } } }]
 """
 
 
@@ -91,15 +93,24 @@ def pricing(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
-@pytest.mark.parametrize(("tier", "listed", "told"), [("default", 11.25 + 30, 15), ("flex", 5.625 + 15, None), ("scale", None, None)])
+@pytest.mark.parametrize(
+    ("tier", "listed", "told", "tiered"), [("default", 11.25 + 30, 15, 15), ("flex", 5.625 + 15, None, 3), ("scale", None, None, None)]
+)
 def test_an_answer_costs_what_its_tier_does(
-    pricing: Installation, upstream: Upstream, tier: str, listed: float | None, told: float | None, path: str, streamed: bool
+    pricing: Installation,
+    upstream: Upstream,
+    tier: str,
+    listed: float | None,
+    told: float | None,
+    tiered: float | None,
+    path: str,
+    streamed: bool,
 ) -> None:
     last = LAST.replace(b'"usage"', b'"service_tier": "%b", "usage"' % tier.encode())
     events = stream([delta("Hi."), delta(None, "stop"), last, DONE])
     upstream.play("hurried", says(events if streamed else whole(completion(service_tier=tier))))
     assert USAGE["prompt_tokens"] == 9 and USAGE["completion_tokens"] == 3
-    for model, micro_usd in (("listed", listed), ("told", told)):
+    for model, micro_usd in (("listed", listed), ("told", told), ("tiered", tiered)):
         with Caller(pricing.port, pricing.key) as caller:
             answer = caller.ask(chat(model, stream=streamed, max_tokens=5), path)
             assert answer.status == 200

@@ -43,7 +43,8 @@ def price_of(said: PriceSettings) -> Price:
     """Pico-USD a token from the configuration's USD a million. A rate that is not given is not known."""
     tiers = tuple(Tier(one.above, *_rates(one)) for one in sorted(said.tiers, key=lambda tier: tier.above))
     plain = _rates(said)
-    return Price(*plain[:4], tiers=tiers, cache_write_1h_pico=plain[4])
+    named = {name.lower(): price_of(one) for name, one in (said.service_tiers or {}).items()}
+    return Price(*plain[:4], tiers=tiers, cache_write_1h_pico=plain[4], service_tiers=named)
 
 
 def _rates(said: PriceSettings | TierSettings) -> tuple[int, int, int | None, int | None, int | None]:

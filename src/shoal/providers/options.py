@@ -84,6 +84,7 @@ class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_write: Usd | None = None
     cache_write_1h: Usd | None = None
     tiers: tuple[TierSettings, ...] = ()
+    service_tiers: dict[str, "PriceSettings"] | None = None
 
 
 class DeploymentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
