@@ -337,7 +337,8 @@ def test_structured_output_is_a_schema_as_text() -> None:
         ("openai.gpt-5.4", Thinking("xhigh", shown=True), {"reasoning": {"effort": "xhigh", "summary": "auto"}}),
         ("openai.gpt-5.4", Thinking("none"), {"reasoning": {"effort": "none"}}),
         ("openai.gpt-5.4", Thinking("minimal"), {"reasoning": {"effort": "low"}}),
-        ("qwen.qwen3-32b-v1:0", Thinking("xhigh"), {"reasoning_config": "high"}),
+        ("qwen.qwen3-32b-v1:0", Thinking("medium"), {"reasoning_config": "high"}),
+        ("qwen.qwen3-32b-v1:0", Thinking("low"), {"reasoning_config": "low"}),
         (LLAMA, Thinking(), None),
     ],
 )

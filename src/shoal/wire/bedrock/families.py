@@ -98,12 +98,12 @@ def _fit_gpt(wanted: Sampling, model: str, thinks: bool) -> tuple[Sampling, list
     return msgspec.structs.replace(wanted, temperature=None, top_p=None, stop=()), dropped
 
 
-def _think_by_effort(name: str) -> Think:
-    """OpenAI's open models and Qwen's take an effort by this name, and cannot be told not to think."""
+def _think_by_effort(name: str, middle: str) -> Think:
+    """OpenAI's open models and Qwen's take an effort by this name, and cannot be told not to think; Qwen's know no middle."""
 
     def think(conversation: Conversation, model: str) -> tuple[Fields, tuple[str, ...]]:
         effort = _effort(conversation)
-        return ({}, ("reasoning_effort",)) if effort == "none" else (_model({name: effort}), ())
+        return ({}, ("reasoning_effort",)) if effort == "none" else (_model({name: middle if effort == "medium" else effort}), ())
 
     return think
 
@@ -136,9 +136,9 @@ CLAUDE = Family(
 )
 NOVA = Family(("amazon.nova",), lambda k: _model({"inferenceConfig": {"topK": k}}), _think_nova, caches=True, strict=_never)
 OTHERS = (
-    Family(("openai.gpt-oss",), think=_think_by_effort("reasoning_effort")),
+    Family(("openai.gpt-oss",), think=_think_by_effort("reasoning_effort", "medium")),
     Family(("openai.",), think=_think_gpt, fit=_fit_gpt),
-    Family(("qwen.",), think=_think_by_effort("reasoning_config"), may_begin=True, in_results=()),
+    Family(("qwen.",), think=_think_by_effort("reasoning_config", "high"), may_begin=True, in_results=()),
     Family(("mistral.",), lambda k: _model({"top_k": k}), beside_results=(), in_results=("document",)),
     Family(("cohere.",), lambda k: _model({"k": k}), strict=_never),
     Family(("moonshot",), may_begin=True, in_results=()),
