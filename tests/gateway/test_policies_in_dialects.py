@@ -251,6 +251,20 @@ def test_a_second_try_that_talks_nonsense_stops_nobody(server: Installation, fau
         assert sorted(map(str, heard.attempts)) == ["None", "upstream_bad_answer"]
 
 
+def test_two_that_fail_in_the_same_moment_are_both_told(server: Installation, faulty: Faulty) -> None:
+    earn(server, faulty)
+    together = threading.Barrier(2)
+
+    def fail(line: Line, request: Received) -> None:
+        together.wait(20)
+        line.send(whole({"error": {"message": "no"}}, 400))
+
+    route = play(faulty, "hedge", "openai_chat", fail, fail)
+    for _ in range(8):
+        heard = ask(server, [route], stream=False)
+        assert (heard.status, len(heard.attempts), heard.errors[0]["message"]) == (400, 2, "no")
+
+
 def test_a_second_try_that_breaks_off_is_gone_on_with(server: Installation, faulty: Faulty) -> None:
     earn(server, faulty)
     body, shown, _ = places("bedrock", LONG)

@@ -67,6 +67,7 @@ class Contest:
         newest = first
         hedges = self._call.world.hedges
         wish: Try | None = first
+        ended: list[asyncio.Task[None]] = []
         while True:
             if wish is not None:
                 newest = wish
@@ -75,9 +76,11 @@ class Contest:
                 self._start(wish)
                 late_at = None if wish.late_after_s is None else time.monotonic() + wish.delay_s + wish.late_after_s
             wait_s = None if late_at is None or self._winner is not None else max(0.0, late_at - time.monotonic())
-            done, _ = await asyncio.wait(self._running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                answered, failed = self._judge(done)
+            if not ended:
+                done, _ = await asyncio.wait(self._running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                ended = sorted(done, key=_has_answered)
+            if ended:  # several may have ended in the same moment; the policy is told of one after the other
+                answered, failed = self._judge(ended.pop())
                 if answered or (failed is not None and not self._running):
                     return failed
                 wish = None if failed is None else plan.send(failed)
@@ -93,21 +96,17 @@ class Contest:
     async def _make_one(self, wish: Try) -> None:
         await self._make_try(self._call, wish)
 
-    def _judge(self, done: "set[asyncio.Task[None]]") -> tuple[bool, Failed | None]:
-        """Whether a try has answered, and how one of these failed, if one did. Errors: Fault of an answer that had begun."""
-        failed: Failed | None = None
-        for task in done:
-            wish = self._running.pop(task)
-            if task.cancelled():
-                continue
-            error = task.exception()
-            if error is None:
-                return True, None
-            if not isinstance(error, Fault) or self._call.exchange.response_started or self._call.settled:
-                raise error
-            if error.kind != "superseded":
-                failed = failed or Failed(error, wish.deployment)
-        return False, failed
+    def _judge(self, task: asyncio.Task[None]) -> tuple[bool, Failed | None]:
+        """Whether a try has answered, or how it failed; neither where it was called off. Errors: Fault of an answer that had begun."""
+        wish = self._running.pop(task)
+        if task.cancelled():
+            return False, None
+        error = task.exception()
+        if error is None:
+            return True, None
+        if not isinstance(error, Fault) or self._call.exchange.response_started or self._call.settled:
+            raise error
+        return False, None if error.kind == "superseded" else Failed(error, wish.deployment)
 
     def _stop_waiting(self) -> None:
         """The time until now was the upstreams', and is counted once, however many there were."""
@@ -118,3 +117,7 @@ class Contest:
             if attempt is not winner and attempt.error is None:
                 attempt.error = "superseded"
                 attempt.duration_s = time.perf_counter() - attempt.started_at
+
+
+def _has_answered(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is None
