@@ -89,47 +89,49 @@ def test_no_usage_of_a_request_is_charged_more_than_its_bound(data: st.DataObjec
     deployment = Deployment("up/x", "x", "up", "x", price, context_tokens=context or None)
     cost = charge(usage, price)
     if cost is not None:
-        assert charged_nano(cost, ppm) <= most(size, [(deployment, ppm)]).nano
+        assert charged_nano(cost, ppm) <= most(size, [deployment], lambda _: ppm).nano
 
 
 @given(PRICE, PRICE, st.integers(0, 1_000_000), st.integers(0, 10_000), st.integers(0, 10_000))
 def test_the_dearest_of_all_candidates_counts(one: Price, other: Price, ppm: int, read: int, said: int) -> None:
     size = Size(read, said)
-    pair = [(Deployment("a", "a", "up", "a", one), ppm), (Deployment("b", "b", "up", "b", other), 0)]
-    assert most(size, pair).nano == max(most(size, pair[:1]).nano, most(size, pair[1:]).nano)
+    pair = [Deployment("a", "a", "up", "a", one), Deployment("b", "b", "up", "b", other)]
+    markup = {"a": ppm, "b": 0}
+    alone = [most(size, [deployment], lambda one: markup[one.id]).nano for deployment in pair]
+    assert most(size, pair, lambda one: markup[one.id]).nano == max(alone)
 
 
 @given(PRICE, st.integers(0, 500_000), st.integers(0, 2_000), st.integers(1, 3), st.integers(0, 10**12))
 def test_what_could_be_afforded_can_be(price: Price, ppm: int, read: int, answers: int, nano: int) -> None:
-    pair = [(Deployment("a", "a", "up", "a", price), ppm)]
-    tokens = affordable_tokens(most(Size(read, 1_000, answers), pair), nano)
+    only = [Deployment("a", "a", "up", "a", price)]
+    tokens = affordable_tokens(most(Size(read, 1_000, answers), only, lambda _: ppm), nano)
     if tokens:
         said = read + 32  # bytes of "max_tokens"
-        assert most(Size(said, tokens, answers), pair).nano <= nano
-        assert most(Size(said, tokens + 2, answers), pair).nano >= nano - 2
+        assert most(Size(said, tokens, answers), only, lambda _: ppm).nano <= nano
+        assert most(Size(said, tokens + 2, answers), only, lambda _: ppm).nano >= nano - 2
 
 
 PLAIN = Deployment("a", "a", "up", "a", Price(1_000_000, 2_000_000))
 
 
 def test_a_deployment_of_unknown_price_holds_nothing() -> None:
-    assert most(Size(100, 100), [(Deployment("a", "a", "up", "a"), 0)]).nano == 0
+    assert most(Size(100, 100), [Deployment("a", "a", "up", "a")]).nano == 0
     assert affordable_tokens(most(Size(100, 100), []), 1_000) == 0
 
 
 def test_who_does_not_say_how_long_may_get_as_much_as_there_is() -> None:
     size = Size(1_000, None, 2)
     limited = msgspec.structs.replace(PLAIN, max_output_tokens=500)
-    assert most(size, [(limited, 0)]).nano == 1_000 * 1_000 + 2 * 500 * 2_000
+    assert most(size, [limited]).nano == 1_000 * 1_000 + 2 * 500 * 2_000
     windowed = msgspec.structs.replace(PLAIN, context_tokens=700)
-    assert most(size, [(windowed, 0)]).nano == 700 * 1_000 + 2 * 700 * 2_000
-    assert most(size, [(PLAIN, 0)]).nano == 1_000 * 1_000 + 2 * bounds.UNKNOWN_TOKENS * 2_000
+    assert most(size, [windowed]).nano == 700 * 1_000 + 2 * 700 * 2_000
+    assert most(size, [PLAIN]).nano == 1_000 * 1_000 + 2 * bounds.UNKNOWN_TOKENS * 2_000
 
 
 def test_what_is_not_in_the_body_may_fill_the_context() -> None:
     size = Size(10, 0, elsewhere=True)
-    assert most(size, [(PLAIN, 0)]).nano == bounds.UNKNOWN_TOKENS * 1_000
-    assert most(size, [(msgspec.structs.replace(PLAIN, context_tokens=9_000), 0)]).nano == 9_000_000
+    assert most(size, [PLAIN]).nano == bounds.UNKNOWN_TOKENS * 1_000
+    assert most(size, [msgspec.structs.replace(PLAIN, context_tokens=9_000)]).nano == 9_000_000
 
 
 def read(fields: type, body: object) -> Request:
@@ -226,3 +228,13 @@ def test_a_markup_is_found_by_the_first_name_that_has_one() -> None:
 def test_a_markup_is_rounded_up_once(cost: int, ppm: int) -> None:
     charged = charged_nano(cost, ppm)
     assert 0 <= charged * 1_000_000 - cost * (1_000_000 + ppm) < 1_000_000
+
+
+def test_an_answer_that_may_be_hurried_is_bound_by_the_dearest_tier() -> None:
+    hurried = measure("chat", read(ChatFields, CHAT | {"service_tier": "priority", "max_tokens": 10}))
+    calm = measure("chat", read(ChatFields, CHAT | {"max_tokens": 10}))
+    tiers = {"flex": Price(1, 1), "priority": Price(5_000_000, 9_000_000)}
+    deployment = msgspec.structs.replace(PLAIN, price=msgspec.structs.replace(PLAIN.price, service_tiers=tiers))
+    assert most(calm, [deployment]).nano == calm.input * 1_000 + 10 * 2_000
+    assert most(hurried, [deployment]).nano == hurried.input * 5_000 + 10 * 9_000
+    assert most(calm, [deployment]).nano == calm.input * 1_000 + 10 * 2_000

@@ -4,12 +4,12 @@ A token is at least one byte, so a text has no more tokens than bytes. What is n
 upstream's own tools find) can fill the model's context. An answer is as long as the caller allows, else as the model can make it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from shoal.core.chat import CompletionFields, GenerateFields, Request, RerankFields
+from shoal.core.chat import ChatFields, CompletionFields, GenerateFields, Request, RerankFields
 from shoal.core.identity import charged_nano
 from shoal.core.models import Deployment
 from shoal.core.money import PICO_PER_NANO, Price, Tier, nano_from_pico
@@ -25,7 +25,7 @@ _ELSEWHERE = (
     *(b'"inline', b'"web_', b'"google', b'"url', b'"code_', b'"computer', b'"conversation"', b'"prompt"'),
 )
 """How the members and types of what is not a text begin, in every dialect."""
-_HURRYING = (b'"service_tier"', b'"serviceTier"', b'"speed"')
+_TIER, _SPEED = b'"service', b'"speed"'
 _SEARCHING = (b'"web_search', b'"google_search', b'"googleSearch')
 _MOST_SEARCHES = 10
 _DOCUMENTS_A_SEARCH = 100  # https://docs.cohere.com/docs/rerank-overview: longer ones count as several
@@ -81,14 +81,16 @@ def measure(kind: str, request: Request) -> Size:
         if isinstance(fields, RerankFields):
             searches = -(-(len(fields.documents) + len(body) // _CHUNK_BYTES) // _DOCUMENTS_A_SEARCH)
         return Size(len(body) + _FRAME, 0, searches=searches)
-    output, answers = _answers(request)
-    hurried = any(mark in body for mark in _HURRYING)
-    if _TYPE not in body and _ESCAPED not in body and not isinstance(fields, GenerateFields):  # plain texts, as most requests
-        return Size(len(body) + _FRAME, output, answers, hurried=hurried)
+    if type(fields) is ChatFields:
+        output, answers = fields.max_completion_tokens or fields.max_tokens, fields.n or 1
+    else:
+        output, answers = _answers(request)
+    if _TYPE not in body and _ESCAPED not in body and _TIER not in body and _SPEED not in body and type(fields) is not GenerateFields:
+        return Size(len(body) + _FRAME, output, answers)  # plain texts, as most requests
     if _ESCAPED in body:  # names may be written with escapes
         body = msgspec.json.encode(msgspec.json.decode(body))
-        hurried = any(mark in body for mark in _HURRYING)
     body = body.replace(b'\\"', b"")  # quotes inside of a text begin no name
+    hurried = _TIER in body or _SPEED in body
     elsewhere = any(mark in body for mark in _ELSEWHERE)
     web_searches = _MOST_SEARCHES if elsewhere and any(mark in body for mark in _SEARCHING) else 0
     return Size(len(request.body) + (_TOOLS_FRAME if _TOOLS in body else _FRAME), output, answers, elsewhere, 0, web_searches, hurried)
@@ -117,35 +119,37 @@ def _generation(body: bytes) -> tuple[int | None, int]:
     return output, max(1, config.candidate_count or config.candidates or 1)
 
 
-def most(size: Size, prices: Iterable[tuple[Deployment, int]]) -> Bound:
-    """The most that a request of this size costs at any of these deployments, each with its markup. One without a price costs nothing."""
-    dearest = Bound(0, size)
-    for deployment, ppm in prices:
-        for one in _as_priced(size, deployment):
-            pico = _input_pico(size, one, one.price) + _longest(size, one) * _output_pico(size, one)
-            nano = charged_nano(nano_from_pico(pico), ppm)
-            if nano >= dearest.nano:
-                dearest = Bound(nano, size, one, ppm)
-    return dearest
+def most(size: Size, candidates: Iterable[Deployment], markup: Callable[[Deployment], int] | None = None) -> Bound:
+    """The most that a request of this size costs at any of these deployments, with the markup of each in millionths.
+
+    One without a price costs nothing.
+    """
+    dearest, which, its_ppm = 0, None, 0
+    for deployment in candidates:
+        if deployment.price is not None:
+            ppm = 0 if markup is None else markup(deployment)
+            for one in _as_priced(deployment, deployment.price) if size.hurried else (deployment,):
+                pico = _input_pico(size, one) + _longest(size, one) * _output_pico(size, one)
+                nano = charged_nano(nano_from_pico(pico), ppm)
+                if nano >= dearest:
+                    dearest, which, its_ppm = nano, one, ppm
+    return Bound(dearest, size, which, its_ppm)
 
 
-def _as_priced(size: Size, deployment: Deployment) -> Iterable[Deployment]:
+def _as_priced(deployment: Deployment, price: Price) -> Iterable[Deployment]:
     """The deployment at each price that it may ask."""
-    price = deployment.price
-    if price is not None:
-        yield deployment
-        if size.hurried:
-            yield from (msgspec.structs.replace(deployment, price=one) for one in price.service_tiers.values())
+    yield deployment
+    yield from (msgspec.structs.replace(deployment, price=one) for one in price.service_tiers.values())
 
 
 def affordable_tokens(bound: Bound, nano: int) -> int:
     """How long each answer may be for the request to cost no more than `nano`; 0 where its input alone costs more."""
     deployment, size = bound.deployment, bound.size
-    if deployment is None or deployment.price is None:
+    if deployment is None:
         return 0
     size = size._replace(input=size.input + _SAYING)
     cost = nano * 1_000_000 // (1_000_000 + bound.ppm)
-    left = cost * PICO_PER_NANO - _input_pico(size, deployment, deployment.price)
+    left = cost * PICO_PER_NANO - _input_pico(size, deployment)
     a_token = _output_pico(size, deployment) * size.answers
     return max(0, left // a_token) if a_token else 0
 
@@ -166,36 +170,53 @@ def _longest(size: Size, deployment: Deployment) -> int:
     return output * size.answers
 
 
-def _rates(tokens: int, price: Price) -> Iterable[Price | Tier]:
-    """The rates that a request of at most so many tokens may be charged at."""
-    yield price
-    for tier in price.tiers:
-        if tokens > tier.above_tokens:
-            yield tier
+# of prices that are the same however long a request is, the dearest rates of input and output, by the deployment's id
+_flat: dict[str, tuple[Price | None, int, int]] = {}
+_MOST_FLAT = 4096
 
 
-def _input_pico(size: Size, deployment: Deployment, price: Price | None) -> int:
-    """All but the output, in pico-USD."""
+def _dearest(size: Size, deployment: Deployment) -> tuple[Price | None, int, int]:
+    """The price, and pico-USD of the dearest token of input and of output."""
+    price = deployment.price
+    known = _flat.get(deployment.id)
+    if known is not None and known[0] is price:
+        return known
     if price is None:
-        return 0
+        return None, 0, 0
     tokens = _read(size, deployment)
-    dearest = max(_dearest(rates, price) for rates in _rates(tokens, price))
-    pico = max(tokens * dearest, size.searches * (price.search_pico or 0))
-    return pico + price.request_pico + size.web_searches * (price.web_search_pico or 0)
+    rates: list[Price | Tier] = [price, *(tier for tier in price.tiers if tokens > tier.above_tokens)]
+    found = (price, max(_dearest_input(one, price) for one in rates), max(_dearest_output(one, price) for one in rates))
+    if not price.tiers:
+        if len(_flat) >= _MOST_FLAT:
+            _flat.clear()
+        _flat[deployment.id] = found
+    return found
 
 
-def _dearest(rates: Price | Tier, price: Price) -> int:
-    """Pico-USD of the dearest token of input: read, written to a cache or read from it, and spoken."""
+def _dearest_input(rates: Price | Tier, price: Price) -> int:
+    """Of what is read, written to a cache or read from it, and spoken."""
     plain = max(rates.input_pico, rates.cache_write_pico or 0, rates.cache_write_1h_pico or 0)
     speech = max(0, (price.audio_input_pico or 0) - rates.input_pico)
     return max(plain + speech, rates.cache_read_pico or 0, price.audio_cache_read_pico or 0)
 
 
-def _output_pico(size: Size, deployment: Deployment) -> int:
-    """Pico-USD of the dearest token of output: said, thought or spoken."""
-    price = deployment.price
+def _dearest_output(rates: Price | Tier, price: Price) -> int:
+    """Of what is said, thought or spoken."""
+    odd = (price.audio_output_pico or 0, price.reasoning_pico or 0)
+    return rates.output_pico + sum(max(0, own - rates.output_pico) for own in odd)
+
+
+def _input_pico(size: Size, deployment: Deployment) -> int:
+    """All but the output, in pico-USD."""
+    price, rate, _ = _dearest(size, deployment)
     if price is None:
         return 0
-    odd = (price.audio_output_pico or 0, price.reasoning_pico or 0)
-    rates = (one.output_pico for one in _rates(_read(size, deployment), price))
-    return max(output + sum(max(0, own - output) for own in odd) for output in rates)
+    pico = _read(size, deployment) * rate
+    if size.searches:
+        pico = max(pico, size.searches * (price.search_pico or 0))
+    return pico + price.request_pico + size.web_searches * (price.web_search_pico or 0)
+
+
+def _output_pico(size: Size, deployment: Deployment) -> int:
+    """A token of output."""
+    return _dearest(size, deployment)[2]

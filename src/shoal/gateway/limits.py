@@ -3,9 +3,9 @@
 Both give None where nothing must be waited for, which is nearly always; keys without limits are not even asked.
 """
 
-from collections.abc import Awaitable, Iterator
+import functools
+from collections.abc import Awaitable
 
-from shoal.core.models import Deployment
 from shoal.gateway import bounds
 from shoal.gateway.call import Call
 from shoal.gateway.charges import markup_ppm
@@ -28,13 +28,10 @@ def cover(call: Call, hold: Hold) -> Awaitable[None] | None:
     """Hold the most that any of the candidates can cost. Errors: Fault insufficient_quota, rate_limited, overloaded, of the awaitable."""
     principal, request = call.principal, call.request
     size = bounds.measure(call.endpoint.kind, request)
-    bound = bounds.most(size, _priced(call)) if principal.counted else bounds.Bound(0, size)
+    markup = None if principal.markup is None else functools.partial(markup_ppm, call)
+    bound = bounds.most(size, call.candidates, markup) if principal.counted else bounds.Bound(0, size)
     tokens = 0
     if principal.terms.tpm is not None:
         allowed = USUAL_OUTPUT_TOKENS if size.output is None else min(size.output, USUAL_OUTPUT_TOKENS)
         tokens = call.tokens() + allowed * size.answers
     return None if hold.try_cover(bound.nano, tokens) else hold.cover(bound, tokens)
-
-
-def _priced(call: Call) -> Iterator[tuple[Deployment, int]]:
-    return ((one, markup_ppm(call, one)) for one in call.candidates)

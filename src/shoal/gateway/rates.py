@@ -31,7 +31,7 @@ class Bucket(Stock):
         self._lender = lender
         self._processes = processes
         self.spent = 0
-        self.limit = self.burst = 1
+        self.set_limits(1, 1)
         self._left = 0
         self._left_at = clock()
         self._seen = 0
@@ -42,6 +42,8 @@ class Bucket(Stock):
     def set_limits(self, limit: int, burst: int) -> None:
         """What the key's terms say."""
         self.limit, self.burst = limit, burst
+        of, unit = b"x-ratelimit-", self.unit.encode()
+        self._lines = b"%blimit-%b: %d\r\n%bremaining-%b: %%d\r\n%breset-%b: %%b\r\n" % (of, unit, limit, of, unit, of, unit)
 
     def use(self, amount: int) -> bool:
         """Take some at once and use it up, if it is there and nobody waits for it."""
@@ -148,10 +150,7 @@ class Bucket(Stock):
         """OpenAI's headers: the limit, what could be used at once just now, and when all of the burst can be used again."""
         waiting_s = self._clock() - self._left_at
         remaining = min(self.burst, max(0, self.free + min(self.burst, self._left + int(waiting_s * self.limit / 60))))
-        reset = duration((self.burst - remaining) * 60 / self.limit)
-        return f"x-ratelimit-limit-{self.unit}: {self.limit}\r\nx-ratelimit-remaining-{self.unit}: {remaining}\r\n".encode() + (
-            f"x-ratelimit-reset-{self.unit}: {reset}\r\n".encode()
-        )
+        return self._lines % (remaining, duration((self.burst - remaining) * 60 / self.limit).encode())
 
 
 def duration(seconds: float) -> str:
