@@ -305,8 +305,11 @@ def test_a_deployment_that_is_known_not_to_think_is_not_asked_to() -> None:
 
 
 def test_parts_without_a_word_are_left_out_of_answers() -> None:
-    body, _ = asked(Message("assistant", (Text(""), ToolCall("c", "f"))), Message("assistant", (Text(""),)))
-    assert body["contents"] == [{"role": "model", "parts": [{"functionCall": {"id": "c", "name": "f", "args": {}}}]}]
+    answers = (Message("assistant", (Text(""), ToolCall("c", "f"))), Message("assistant", (Text(""),)))
+    call = {"role": "model", "parts": [{"functionCall": {"id": "c", "name": "f", "args": {}}}]}
+    assert asked(*answers)[0]["contents"] == [call, {"role": "model", "parts": [{"text": ""}]}]
+    on_vertex = write(Conversation(model="any", messages=answers), Deployment("d", "any", "vertex", "gemini-2.5-flash"))
+    assert json.loads(on_vertex.body)["contents"] == [call]
 
 
 def test_googles_own_members_pass_however_they_are_written() -> None:

@@ -20,11 +20,12 @@ _SIGNS = 3.0
 class Contents:
     """The turns of one request as they are written; `system` and `turns` are the outcome, `dropped` what could not be said."""
 
-    def __init__(self, conversation: Conversation, model: str) -> None:
+    def __init__(self, conversation: Conversation, model: str, vertex: bool = False) -> None:
         self.system: list[Json] = []
         self.turns: list[Json] = []
         self.dropped: set[str] = set()
         self._modern = generation(model) >= _SIGNS
+        self._vertex = vertex
         self._names: dict[str, str] = {}
         self._results: list[Json] | None = None
         for message in conversation.messages:
@@ -103,6 +104,8 @@ class Contents:
                 open_texts[-1]["thoughtSignature"] = signature
             else:
                 out.append({"text": "", "thoughtSignature": signature})
+        if not out and not self._vertex and any(isinstance(part, Text) for part in message.parts):
+            out.append({"text": ""})  # that it said nothing is a turn, too
         self._add("model", out)
 
     def _thought(self, part: Reasoning) -> list[Json]:

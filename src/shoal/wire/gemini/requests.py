@@ -13,7 +13,7 @@ from shoal.wire import hosted
 from shoal.wire.gemini import extras, generation, thinking, tools, turns
 from shoal.wire.gemini.contents import Contents
 from shoal.wire.gemini.families import generation as number_of
-from shoal.wire.gemini.families import resource
+from shoal.wire.gemini.families import on_vertex, resource
 from shoal.wire.gemini.members import Members, decode
 from shoal.wire.gemini.parts import Json
 
@@ -74,7 +74,7 @@ def path_of(model: str, stream: bool) -> str:
 
 def compose(conversation: Conversation, deployment: Deployment) -> tuple[Json, set[str]]:
     """The request's object, and the caller's parameters that it cannot say."""
-    contents = Contents(conversation, deployment.upstream_model)
+    contents = Contents(conversation, deployment.upstream_model, on_vertex(deployment))
     dropped = contents.dropped
     out: Json = {"contents": contents.turns}
     if contents.system:
