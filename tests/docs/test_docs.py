@@ -19,6 +19,7 @@ CONFIGURATION = (ROOT / "docs/guide/configuration.md").read_text("utf-8")
 TREE: list[Any] = [
     settings.ServerSettings,
     settings.StorageSettings,
+    settings.CreditsSettings,
     settings.MiniSettings,
     options.ProviderSettings,
     options.QuirkSettings,
