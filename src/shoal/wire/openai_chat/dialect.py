@@ -13,6 +13,8 @@ from shoal.core.ports import AnswerReader, AnswerWriter, CallerDialect, Passage,
 from shoal.core.ports import Forward as ForwardPort
 from shoal.wire import streamed
 from shoal.wire.openai_chat import answers, errors, forward, requests, streams
+from shoal.wire.openai_chat.extensions import adapt
+from shoal.wire.openai_chat.manners import manner_of
 
 _PATHS: Mapping[type[Any], str] = {ChatFields: "/chat/completions", CompletionFields: "/completions", EmbeddingFields: "/embeddings"}
 
@@ -66,7 +68,10 @@ class Forward:
 
     def encode(self, request: Request, deployment: Deployment) -> HttpCall:
         """The caller's own body, spliced."""
-        return HttpCall(_PATHS[type(request.fields)], forward.encode(request, deployment.upstream_model, deployment.provider))
+        provider = deployment.provider
+        adapted = adapt(request.body, manner_of(provider)) if isinstance(request.fields, ChatFields) else None
+        body = forward.encode(request, deployment.upstream_model, provider, adapted)
+        return HttpCall(_PATHS[type(request.fields)], body, dropped=adapted.dropped if adapted is not None else ())
 
     def complete(self, request: Request, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions."""

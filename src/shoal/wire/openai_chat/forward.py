@@ -17,7 +17,7 @@ from shoal.core.ports import Settle
 from shoal.core.usage import Usage
 from shoal.wire import sse, streamed
 from shoal.wire.openai_chat import chunks, contents, errors, usage
-from shoal.wire.openai_chat.manners import chooser
+from shoal.wire.openai_chat.manners import Adapted, chooser
 
 # msgspec takes no Raw in a union: what is absent reads as null
 _ABSENT = msgspec.Raw(b"null")
@@ -64,21 +64,21 @@ OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "meta
 """Members of a request that tell the gateway what to do, and would puzzle an upstream."""
 
 
-def encode(request: Request, upstream_model: str, provider: str = "") -> bytes:
+def encode(request: Request, upstream_model: str, provider: str = "", adapted: Adapted | None = None) -> bytes:
     """The body to send: the caller's own bytes wherever nothing must change.
 
-    Changed are the model's name and, in a stream, `stream_options.include_usage`; what is the gateway's own (OURS) stays here, but for
-    wishes that are meant for a `provider` that chooses among others itself.
+    Changed are the model's name, in a stream `stream_options.include_usage`, and what is `adapted`; what is the gateway's own (OURS) stays
+    here, but for wishes that are meant for a `provider` that chooses among others itself.
     """
     fields = request.fields
-    changes: dict[str, bytes] = {}
+    changes, without = (dict(adapted.changes), adapted.without) if adapted is not None else ({}, ())
     if fields.model != upstream_model:
         changes["model"] = msgspec.json.encode(upstream_model)
     if request.stream and not request.wants_usage:
         changes["stream_options"] = _with_usage(request)
-    if changes or fields.has_ours:
+    if changes or without or fields.has_ours:
         kept = "provider" if provider and chooser(request.model, fields.provider) == provider else None
-        return splice(request.body, changes, tuple(name for name in OURS if name != kept))
+        return splice(request.body, changes, (*without, *(name for name in OURS if name != kept)))
     return request.body
 
 

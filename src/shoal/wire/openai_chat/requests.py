@@ -71,7 +71,15 @@ class _FunctionChoice(msgspec.Struct):
     name: str
 
 
-class _Request(msgspec.Struct):
+class _HowMuch(msgspec.Struct, kw_only=True):
+    """How much to think, in all the ways to say it."""
+
+    reasoning_effort: _Effort | None = None
+    reasoning: _Reasoning | None = None
+    thinking: _Thinking | None = None
+
+
+class _Request(_HowMuch, kw_only=True):
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
     messages: Annotated[list[messages.Said], msgspec.Meta(min_length=1)]
     tools: list[AskedTool] | None = None
@@ -91,9 +99,6 @@ class _Request(msgspec.Struct):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0)] | None = None
     logit_bias: dict[str, float] | None = None
-    reasoning_effort: _Effort | None = None
-    reasoning: _Reasoning | None = None
-    thinking: _Thinking | None = None
     max_tokens: _Positive | None = None
     max_completion_tokens: _Positive | None = None
     stream: bool | None = None
@@ -102,6 +107,7 @@ class _Request(msgspec.Struct):
 
 
 _request = msgspec.json.Decoder(_Request)
+_how_much = msgspec.json.Decoder(_HowMuch)
 _encode = msgspec.json.Encoder().encode
 _NOUNS = frozenset((*_Request.__struct_fields__, *OURS))
 _SAMPLED = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed", "n", "logprobs", "top_logprobs", "logit_bias")
@@ -154,7 +160,12 @@ def _format(asked: _ResponseFormat | None) -> Format | None:
     return Format(raw or msgspec.Raw(b"{}"), schema.name, schema.description, schema.strict)
 
 
-def _read_thinking(asked: _Request) -> Thinking | None:
+def read_thinking(body: bytes) -> Thinking | None:
+    """How much to think, by a request's body. Errors: what msgspec raises."""
+    return _read_thinking(_how_much.decode(body))
+
+
+def _read_thinking(asked: _HowMuch) -> Thinking | None:
     """How much to think, whichever way it was said; `reasoning_effort` outweighs the others."""
     reasoning, thinking = asked.reasoning or _Reasoning(), asked.thinking
     effort: str | None = asked.reasoning_effort or reasoning.effort
@@ -196,7 +207,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
     if conversation.max_tokens is not None:
         body[manner.limit] = conversation.max_tokens
     if conversation.thinking is not None:
-        body |= _write_thinking(conversation.thinking, manner)
+        body |= write_thinking(conversation.thinking, manner)
     for name in ("user", "service_tier"):
         if (value := getattr(conversation, name)) is not None:
             body[name] = value
@@ -228,7 +239,7 @@ _EFFORT_OF_BUDGET = ((2048, "low"), (8192, "medium"))
 _BUDGET_OF_EFFORT = {"minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 
 
-def _write_thinking(thinking: Thinking, manner: Manner) -> dict[str, Any]:
+def write_thinking(thinking: Thinking, manner: Manner) -> dict[str, Any]:
     """How much to think, in the provider's own words; a budget becomes the effort next to it where no budget can be said."""
     effort = thinking.effort
     if effort is None and thinking.budget is not None:

@@ -79,14 +79,15 @@ class Turns:
         out: dict[str, Any] = {"content": words or (None if calls or refusal else "")}
         if refusal:
             out["refusal"] = refusal
-        out |= self._thoughts(thought, words)
+        out |= self.think(thought, words)
         if calls:
             out["tool_calls"] = calls
         for part in said:
             self._note_cache(part.cache if isinstance(part, Text | ToolCall) else None)
         return out
 
-    def _thoughts(self, thought: Sequence[Reasoning], words: str) -> dict[str, Any]:
+    def think(self, thought: Sequence[Reasoning], words: str) -> dict[str, Any]:
+        """The members of an assistant's message that tell its thought; `words` are its other words."""
         text = "".join(one.text for one in thought)
         match self.manner.thoughts:
             case "reasoning_content" | "reasoning" as name if text:
@@ -104,7 +105,7 @@ class Turns:
         return {}
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        return tools.write_call(self._id(call.id), call.name, call.arguments, call.signature if self.manner.signatures else None)
+        return tools.write_call(self.name_call(call.id), call.name, call.arguments, call.signature if self.manner.signatures else None)
 
     def _result(self, result: ToolResult) -> None:
         words = [part for part in result.parts if isinstance(part, Text)]
@@ -114,10 +115,10 @@ class Turns:
         self._note_cache(result.cache)
         content = self._content(words) if words else ""
         if others:
-            label = f"What the tool call {self._id(result.id)} returned:"
+            label = f"What the tool call {self.name_call(result.id)} returned:"
             self._seen += [{"type": "text", "text": label}, *(self._part(part) for part in others)]
             content = content or "Returned in the next message of the user."
-        self.out.append({"role": "tool", "tool_call_id": self._id(result.id), "content": content})
+        self.out.append({"role": "tool", "tool_call_id": self.name_call(result.id), "content": content})
 
     def _show(self) -> None:
         """What tools returned besides words; tools' answers must stand together, so this comes after the last."""
@@ -125,7 +126,8 @@ class Turns:
             self.out.append({"role": "user", "content": self._seen})
             self._seen = []
 
-    def _id(self, id: str) -> str:
+    def name_call(self, id: str) -> str:
+        """A call's id as the provider takes it; the same for the call and for its answer."""
         if not self.manner.nine_character_ids or re.fullmatch("[a-zA-Z0-9]{9}", id):
             return id
         return base64.b32encode(hashlib.sha256(id.encode()).digest())[:9].decode()
