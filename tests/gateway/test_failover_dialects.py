@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -38,6 +39,15 @@ BUSY = "rate_limit_exceeded"
 GARBLED = "upstream_bad_answer"
 
 
+PATIENT = """
+[providers.patient]
+base_url = "http://127.0.0.1:{port}/anthropic"
+dialect = "anthropic"
+discover = false
+timeouts = {{ idle_s = 60.0 }}
+"""
+
+
 @pytest.fixture(scope="module")
 def faulty() -> Iterator[Faulty]:
     server = Faulty()
@@ -47,7 +57,7 @@ def faulty() -> Iterator[Faulty]:
 
 @pytest.fixture(scope="module")
 def server(faulty: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    server = Installation(tmp_path_factory.mktemp("failover-dialects"), config(faulty.port)).start()
+    server = Installation(tmp_path_factory.mktemp("failover-dialects"), config(faulty.port, PATIENT.format(port=faulty.port))).start()
     yield server
     assert server.stop() == 0
     assert "Traceback" not in server.log(), server.log()
@@ -349,6 +359,18 @@ def test_silence_is_left_and_slowness_is_waited_for(server: Installation, faulty
             case _:
                 assert (heard.text, heard.attempts) == (SECOND.text, ["upstream_timeout", None]), case
     assert time.monotonic() - started < 20
+
+
+def test_an_answer_that_is_whole_does_not_wait_for_the_end_of_its_stream(server: Installation, faulty: Faulty) -> None:
+    body, _, whole_at = places("anthropic", FIRST)
+    ends = (body[:whole_at] + b"\n\n", body)
+    models = [faulty.plays(f"patient/{number}", stalls(unfinished("anthropic", data))) for number, data in enumerate(ends)]
+    started = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        cases = [(model, caller) for model in models for caller in ("openai_chat", "anthropic")]
+        for heard in pool.map(lambda case: ask(server, [case[0]], stream=True, caller=case[1]), cases):
+            assert (heard.text, heard.ended, heard.errors) == (FIRST.text, True, [])
+    assert time.monotonic() - started < 20  # and not 60
 
 
 # callers of other dialects

@@ -91,6 +91,10 @@ class AnswerReader(Protocol):
 
     failed: Fault | None
 
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is complete: what may follow are counts."""
+
     def feed(self, data: bytes) -> list[Delta]:
         """What these bytes complete. Errors: Fault, for an error event (its own kind) or what cannot be read (upstream_garbled)."""
 
@@ -148,6 +152,10 @@ class Passage(Protocol):
 
     done: bool
     failed: Fault | None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer is complete: what may follow are counts."""
 
     def feed(self, data: bytes) -> bytes:
         """Bytes for the caller. Errors: Fault. An error event of the upstream sets `failed`; nothing comes after it."""

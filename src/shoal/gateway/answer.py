@@ -19,6 +19,8 @@ JSON = b"content-type: application/json\r\n"
 STREAMED = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 _LOST = ("upstream_cut", "upstream_timeout", "upstream_garbled")
 """How a connection may end after all has been said."""
+_LINGER_S = 3.0
+"""How long an upstream that has said all may take to tell what was used, and to end its answer."""
 _KEPT_BYTES = 4 * 1024 * 1024
 
 
@@ -108,6 +110,8 @@ class Relay:
             self._keep(data)
         if self.passage.failed is not None:
             raise self.passage.failed
+        if self.passage.whole:
+            self.response.hurry(_LINGER_S)
         if self.call.keeping is not None:
             self.call.keeping.pass_by(data, out)
 

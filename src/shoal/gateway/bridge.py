@@ -164,6 +164,10 @@ class Translation:
         self.done = False
         self.failed: Fault | None = None
 
+    @property
+    def whole(self) -> bool:
+        return self._reader.whole
+
     def feed(self, data: bytes) -> bytes:
         out = self.write(self._reader.feed(data))
         self.failed = self._reader.failed  # what came before a fault in the same bytes is the caller's
