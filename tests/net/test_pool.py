@@ -13,7 +13,7 @@ from shoal.core.errors import Fault
 from shoal.net import upstream as connection
 from shoal.net.client import Pool
 from shoal.net.target import parse_target
-from shoal.net.upstream import Response, Timeouts
+from shoal.net.upstream import Heard, Response, Timeouts
 from upstream import STREAM_HEAD, Line, Received, Upstream, chunked, head, says, whole
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: up\r\n"
@@ -35,14 +35,23 @@ async def open_pool(upstream: Upstream) -> AsyncIterator[Open]:
         pool.close()
 
 
-def send(pool: Pool, model: str, times: Timeouts = TIMES) -> Awaitable[Response]:
+def send(
+    pool: Pool, model: str, times: Timeouts = TIMES, heard: Heard | None = None, silence_s: float | None = None
+) -> Awaitable[Response]:
     """A request for a model."""
-    return pool.send(HEAD, json.dumps({"model": model}).encode(), times)
+    return pool.send(HEAD, json.dumps({"model": model}).encode(), times, heard, silence_s)
 
 
-async def text(pool: Pool, model: str, times: Timeouts = TIMES) -> bytes:
+def send_several(
+    pool: Pool, model: str, heard: Heard, silence_s: float, times: Timeouts = TIMES, count: int = 5
+) -> "list[asyncio.Future[Response]]":
+    """As many as make an upstream silent, if it is to them."""
+    return [asyncio.ensure_future(send(pool, model, times, heard, silence_s)) for _ in range(count)]
+
+
+async def text(pool: Pool, model: str, times: Timeouts = TIMES, heard: Heard | None = None) -> bytes:
     """The whole body."""
-    response = await send(pool, model, times)
+    response = await send(pool, model, times, heard)
     try:
         return await response.read()
     finally:
@@ -371,11 +380,11 @@ def mute(line: Line, request: Received) -> None:
 
 async def test_an_upstream_that_is_silent_to_several_is_given_up(upstream: Upstream, open_pool: Open) -> None:
     upstream.play("pool-silent", mute)
-    pool = open_pool(size=8)
+    pool, heard = open_pool(size=8), Heard()
 
     async def ask() -> Fault:
         with pytest.raises(Fault) as found:
-            await pool.send(HEAD, b'{"model": "pool-silent"}', TIMES, 0.2)
+            await send(pool, "pool-silent", TIMES, heard, 0.2)
         return found.value
 
     started = pool.loop.time()
@@ -394,8 +403,7 @@ async def test_few_who_wait_do_not_make_an_upstream_silent(upstream: Upstream, o
         line.send(whole(b"{}"))
 
     upstream.play("pool-slow", slow)
-    pool = open_pool(size=8)
-    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-slow"}', TIMES, 0.1)) for _ in range(4)]
+    waiting = send_several(open_pool(size=8), "pool-slow", Heard(), 0.1, count=4)
     await asyncio.sleep(0.4)  # four times their patience
     go_on.set()
     assert [one.status for one in await asyncio.gather(*waiting)] == [200] * 4
@@ -410,9 +418,9 @@ async def test_a_pause_of_our_own_is_no_silence(upstream: Upstream, open_pool: O
 
     upstream.play("pool-first", says(whole(b"{}")))
     upstream.play("pool-ready", ready)
-    pool, before = open_pool(size=8), len(upstream.received("pool-ready"))
-    await text(pool, "pool-first")
-    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-ready"}', TIMES, 0.3)) for _ in range(5)]
+    pool, heard, before = open_pool(size=8), Heard(), len(upstream.received("pool-ready"))
+    await text(pool, "pool-first", TIMES, heard)
+    waiting = send_several(pool, "pool-ready", heard, 0.3)
     await until(lambda: len(upstream.received("pool-ready")) == before + 5)
     go_on.set()
     time.sleep(0.5)  # noqa: ASYNC251 - the loop itself is held up, while the answers arrive
@@ -423,14 +431,16 @@ async def test_a_pause_of_our_own_is_no_silence(upstream: Upstream, open_pool: O
 async def test_who_is_heard_by_others_is_not_silent(upstream: Upstream, open_pool: Open) -> None:
     upstream.play("pool-mute", mute)
     upstream.play("pool-heard", says(whole(b"{}")))
-    pool = open_pool(size=8)
+    pool = open_pool(size=16)
     times = Timeouts(connect_s=5.0, first_byte_s=0.6, idle_s=5.0, total_s=20.0)
-    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-mute"}', times, 0.3)) for _ in range(5)]
-    while not all(one.done() for one in waiting):
-        await text(pool, "pool-heard")
+    heard, another = Heard(), Heard()
+    waiting, others = send_several(pool, "pool-mute", heard, 0.3, times), send_several(pool, "pool-mute", another, 0.3, times)
+    while not all(one.done() for one in (*waiting, *others)):
+        await text(pool, "pool-heard", TIMES, heard)
         await asyncio.sleep(0.02)
-    faults = [one.exception() for one in waiting]
-    assert all(isinstance(fault, Fault) and "0.6 s" in fault.message for fault in faults)
+    for requests, why in ((waiting, "0.6 s"), (others, "said nothing")):  # what is said of another model is no sign of life of this one
+        faults = [one.exception() for one in requests]
+        assert all(isinstance(fault, Fault) and why in fault.message for fault in faults)
 
 
 async def test_a_stream_that_can_be_replaced_ends_with_the_silence_and_others_wait_on(upstream: Upstream, open_pool: Open) -> None:
@@ -440,11 +450,11 @@ async def test_a_stream_that_can_be_replaced_ends_with_the_silence_and_others_wa
 
     upstream.play("pool-begun", begin)
     upstream.play("pool-never", mute)
-    pool = open_pool(size=8)
-    replaceable, other = [await send(pool, "pool-begun") for _ in range(2)]
+    pool, heard = open_pool(size=8), Heard()
+    replaceable, other = [await send(pool, "pool-begun", TIMES, heard) for _ in range(2)]
     replaceable.replaceable = True
     reading = [asyncio.ensure_future(one.read()) for one in (replaceable, other)]
-    waiting = [asyncio.ensure_future(pool.send(HEAD, b'{"model": "pool-never"}', TIMES, 0.2)) for _ in range(5)]
+    waiting = send_several(pool, "pool-never", heard, 0.2)
     with pytest.raises(Fault, match="said nothing") as found:
         await reading[0]
     assert found.value.kind == "upstream_timeout"

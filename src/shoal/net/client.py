@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import ssl
 from collections import deque
 
@@ -10,7 +9,7 @@ from shoal.core.errors import Fault
 from shoal.net.dial import connect
 from shoal.net.run import in_task
 from shoal.net.target import Target
-from shoal.net.upstream import Response, Timeouts, Upstream
+from shoal.net.upstream import Heard, Response, Timeouts, Upstream
 
 _IDLE_KEEP_S = 30.0
 _SWEEP_S = 0.1
@@ -27,15 +26,15 @@ class Pool:
         self.loop = asyncio.get_running_loop()
         self.idle: list[Upstream] = []
         self.busy: set[Upstream] = set()
-        self.heard_at = -math.inf
-        self._silent_since = math.inf  # when it was last heard, if it was found silent after that
         self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_due = 0.0
 
-    async def send(self, head: bytes, body: bytes, timeouts: Timeouts, silence_s: float | None = None) -> Response:
-        """Send a request (`head` ends after its last header line) and wait for the answer's head; `silence_s` is Try's.
+    async def send(self, head: bytes, body: bytes, timeouts: Timeouts, heard: Heard | None = None, silence_s: float | None = None) -> Response:
+        """Send a request (`head` ends after its last header line) and wait for the answer's head.
+
+        `silence_s` is Try's; `heard` is shared by all requests whose answers tell that the upstream is not silent to this one.
 
         A reused connection that the upstream had closed before it sent a byte is replaced once by a fresh one.
         """
@@ -43,7 +42,7 @@ class Pool:
         while True:
             connection = self._reuse() or await self._open(timeouts)
             self.busy.add(connection)
-            response = connection.request(data, timeouts, silence_s)
+            response = connection.request(data, timeouts, heard or Heard(), silence_s)
             if self._sweeper is None:
                 self._sweep_again(self.loop.time())
             try:
@@ -135,11 +134,7 @@ class Pool:
         for connection in [one for one in self.busy if one.deadline <= now]:
             connection.time_out()
         self._forgive(now - self._sweep_due)
-        silent = [one for one in self.busy if one.hears_nothing(now)]
-        if len(silent) >= _FEWEST_SILENT or (silent and self._silent_since == self.heard_at):
-            self._silent_since = self.heard_at
-            for connection in [*silent, *(one for one in self.busy if one.is_replaceable)]:
-                connection.time_out()
+        self._give_up_the_silent(now)
         while self.idle and self.idle[0].idle_since + _IDLE_KEEP_S <= now:
             expired = self.idle.pop(0)
             if expired.transport is not None:
@@ -152,13 +147,22 @@ class Pool:
         self._sweep_due = now + _SWEEP_S
         self._sweeper = self.loop.call_at(self._sweep_due, self._sweep)
 
+    def _give_up_the_silent(self, now: float) -> None:
+        """End the requests that hear nothing, where they are several, and the streams beside them that can be gone on with elsewhere."""
+        waiting = [one for one in self.busy if one.hears_nothing(now)]
+        for heard in {one.heard for one in waiting}:
+            silent = [one for one in waiting if one.heard is heard]
+            if len(silent) >= _FEWEST_SILENT or heard.is_silent:
+                heard.silent_since = heard.at
+                for connection in [*silent, *(one for one in self.busy if one.heard is heard and one.is_replaceable)]:
+                    connection.time_out()
+
     def _forgive(self, late_s: float) -> None:
         """Where this process itself was held up, what has come meanwhile is not read yet: that is no silence of the upstream's."""
         if late_s > _SWEEP_S:
-            is_silent = self._silent_since == self.heard_at
-            self.heard_at = min(self.loop.time(), self.heard_at + late_s)
-            if is_silent:
-                self._silent_since = self.heard_at
+            now = self.loop.time()
+            for heard in {one.heard for one in self.busy}:
+                heard.shift(late_s, now)
 
     def close(self) -> None:
         """Close every connection; answers under way fail."""

@@ -5,6 +5,7 @@ slow stops the upstream from sending; heads, bodies and silences are bounded.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -30,10 +31,29 @@ _BODY_LIMIT = 256 * 1024 * 1024
 _UNREAD_LIMIT = 256 * 1024
 
 
-class Home(Protocol):
-    """Where a connection belongs: told when it is free again, and when it is lost. `heard_at` is when any of them last received a byte."""
+class Heard:
+    """When those who ask for the same thing were last told a byte of it; `silent_since` is that time once it was found to be too long ago."""
 
-    heard_at: float
+    __slots__ = ("at", "silent_since")
+
+    def __init__(self) -> None:
+        self.at = -math.inf
+        self.silent_since = math.inf
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was found silent, and nothing has been heard since."""
+        return self.silent_since == self.at
+
+    def shift(self, seconds: float, now: float) -> None:
+        """Forget so much of the time that has passed."""
+        is_silent, self.at = self.is_silent, min(now, self.at + seconds)
+        if is_silent:
+            self.silent_since = self.at
+
+
+class Home(Protocol):
+    """Where a connection belongs: told when it is free again, and when it is lost."""
 
     def take_back(self, connection: "Upstream", reusable: bool) -> None:
         """An exchange is complete; its connection may carry another."""
@@ -192,6 +212,7 @@ class Upstream(asyncio.Protocol):
         self._total_deadline = 0.0
         self._sent_at = 0.0
         self._silence_s: float | None = None
+        self.heard = Heard()
         # one parser for all answers of a connection: it starts anew after each message
         self._parser = httptools.HttpResponseParser(self)
         self._outbox = outbox(loop)
@@ -207,13 +228,14 @@ class Upstream(asyncio.Protocol):
         """Whether another request may be sent on this connection."""
         return not self._lost and self.transport is not None and not self.transport.is_closing()
 
-    def request(self, data: bytes, timeouts: Timeouts, silence_s: float | None = None) -> Response:
+    def request(self, data: bytes, timeouts: Timeouts, heard: Heard, silence_s: float | None = None) -> Response:
         """Send a request's bytes; the answer's head is awaited through `Response.head`."""
         assert self.transport is not None
         now = self.loop.time()
         self._timeouts = timeouts
         self._sent_at = now
         self._silence_s = silence_s
+        self.heard = heard
         self._total_deadline = now + timeouts.total_s
         self.deadline = min(now + timeouts.first_byte_s, self._total_deadline)
         self.head_bytes = 0
@@ -251,7 +273,7 @@ class Upstream(asyncio.Protocol):
         response = self.response
         if self._silence_s is None or response is None or response.status:
             return False
-        return now - max(self._sent_at, self.pool.heard_at) >= self._silence_s
+        return now - max(self._sent_at, self.heard.at) >= self._silence_s
 
     @property
     def is_replaceable(self) -> bool:
@@ -262,9 +284,9 @@ class Upstream(asyncio.Protocol):
         """The deadline has passed, or the upstream is silent."""
         response = self.response
         if response is not None:
-            silence_s = self.loop.time() - max(self._sent_at, self.pool.heard_at)
+            silence_s = self.loop.time() - max(self._sent_at, self.heard.at)
             if self.deadline > self.loop.time():
-                text = f"The upstream has said nothing, to this request or to others, for {silence_s:.3g} s."
+                text = f"The upstream has said nothing of this model, to this request or to others, for {silence_s:.3g} s."
             elif not response.status:
                 text = f"The upstream did not begin to answer within {self._timeouts.first_byte_s:g} s."
             elif self.loop.time() >= self._total_deadline:
@@ -285,7 +307,7 @@ class Upstream(asyncio.Protocol):
         if response is None:
             self.abort()  # nobody asked
             return
-        self.pool.heard_at = now = self.loop.time()
+        self.heard.at = now = self.loop.time()
         if not self._paused:
             self.deadline = min(now + self._timeouts.idle_s, self._total_deadline)
         if not response.status:

@@ -16,7 +16,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.net.client import Pool
 from shoal.net.target import parse_target
-from shoal.net.upstream import Response, Timeouts
+from shoal.net.upstream import Heard, Response, Timeouts
 from shoal.providers.credentials import KeyRing, header_of
 from shoal.providers.prefill import begin
 from shoal.providers.quirks import apply_quirks
@@ -58,6 +58,7 @@ class Channel:
         odd = self.has_quirks or provider.paths or sign or provider.missing or len(provider.keys) > 1
         self._plain = not odd  # nothing of a call depends on anything but its path: its head is made once
         self._heads: dict[str, bytes] = {}
+        self._heard: dict[str, Heard] = {}
 
     def adapt(self, call: HttpCall) -> HttpCall:
         """The call with the provider's few differences from its dialect; what had to be left out is named in `dropped`."""
@@ -77,19 +78,19 @@ class Channel:
             head = self._heads.get(call.path)
             if head is None:
                 head = self._heads[call.path] = self._make_head(call.path, self._only_key, ())
-            return self._pool.send(head, call.body, timeouts, silence_s)
+            return self._pool.send(head, call.body, timeouts, self._heard_of(model), silence_s)
         if provider.missing is not None:
             raise provider.fault()
-        return self._post(self._path(endpoint, model, call.path), call, timeouts, silence_s)
+        return self._post(self._path(endpoint, model, call.path), call, timeouts, self._heard_of(model), silence_s)
 
-    async def _post(self, path: str, call: HttpCall, timeouts: Timeouts, silence_s: float | None) -> Response:
+    async def _post(self, path: str, call: HttpCall, timeouts: Timeouts, heard: Heard, silence_s: float | None) -> Response:
         """With all that a provider may want besides."""
         body = call.body
         if call.prefill:
             body, path = begin(self.provider, body, path)
         while True:
             key = self._keys.pick(self._clock()) if self._keys is not None else None
-            response = await self._send(path, key, body, call, timeouts, silence_s)
+            response = await self._send(path, key, body, call, timeouts, heard, silence_s)
             if response.status != 429 or key is None or self._keys is None:
                 return response
             now = self._clock()
@@ -100,7 +101,7 @@ class Channel:
             response.close()  # another key may have room
 
     async def _send(
-        self, path: str, key: str | None, body: bytes, call: HttpCall, timeouts: Timeouts, silence_s: float | None
+        self, path: str, key: str | None, body: bytes, call: HttpCall, timeouts: Timeouts, heard: Heard, silence_s: float | None
     ) -> Response:
         head = self._make_head(path, key, tuple(name for name, _ in call.headers))
         for name, value in call.headers:
@@ -108,7 +109,7 @@ class Channel:
         if self._sign is not None:
             for name, value in await self._sign("POST", self._url(path), body):
                 head += f"{name}: {value}\r\n".encode("latin-1")
-        return await self._pool.send(head, body, timeouts, silence_s)
+        return await self._pool.send(head, body, timeouts, heard, silence_s)
 
     async def get(self, path: str, timeout_s: float, *, at_root: bool = False) -> tuple[int, bytes]:
         """Status and body of a GET below the base URL, or below the server's root. Errors: Fault."""
@@ -129,6 +130,15 @@ class Channel:
     def close(self) -> None:
         """Close every connection."""
         self._pool.close()
+
+    def _heard_of(self, model: str) -> Heard:
+        """What is heard of a model; those asked for first are forgotten first, since names are the callers' to make up."""
+        heard = self._heard.get(model)
+        if heard is None:
+            if len(self._heard) >= _MOST_HEADS:
+                del self._heard[next(iter(self._heard))]
+            heard = self._heard[model] = Heard()
+        return heard
 
     def _path(self, endpoint: str, model: str, path: str) -> str:
         """Where the provider has the endpoint: its own place for it, else the dialect's."""
