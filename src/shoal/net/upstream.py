@@ -32,7 +32,7 @@ _UNREAD_LIMIT = 256 * 1024
 
 
 class Heard:
-    """When those who ask for the same thing were last told a byte of it; `silent_since` is that time once it was found to be too long ago."""
+    """When those who ask for the same model were last told a byte; `silent_since` is that time, once it was found to be too long ago."""
 
     __slots__ = ("at", "silent_since")
 
