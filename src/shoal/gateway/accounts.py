@@ -121,7 +121,9 @@ class Accounts:
             await self._look_after()
 
     async def _return_recalled(self) -> None:
-        for key_id, what in await self._lender.recalled():
+        recalled = await self._lender.recalled()
+        self._away = False
+        for key_id, what in recalled:
             account = self._accounts.get(key_id)
             if account is not None:
                 await account.give_back(what)
@@ -142,7 +144,6 @@ class Accounts:
                 log.warning("what keys may spend cannot be borrowed: %s", away)
             self._away = True
             return False
-        self._away = False
         return True
 
     async def close(self) -> None:
