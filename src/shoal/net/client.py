@@ -31,7 +31,9 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._sweep_due = 0.0
 
-    async def send(self, head: bytes, body: bytes, timeouts: Timeouts, heard: Heard | None = None, silence_s: float | None = None) -> Response:
+    async def send(
+        self, head: bytes, body: bytes, timeouts: Timeouts, heard: Heard | None = None, silence_s: float | None = None
+    ) -> Response:
         """Send a request (`head` ends after its last header line) and wait for the answer's head.
 
         `silence_s` is Try's; `heard` is shared by all requests whose answers tell that the upstream is not silent to this one.
