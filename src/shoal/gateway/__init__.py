@@ -7,7 +7,7 @@ caller's dialect to the upstream's and back; answer.py brings an answer to the c
 retention.py what is kept; settle.py and receipt.py the bill; health.py how deployments do; auth.py keys and strangers; status.py pages
 that answer from memory, own_key.py one of them.
 
-What keys may do and spend: scopes.py what they are for; limits.py where the path counts and holds, hold.py what one request holds, bounds.py
-the most that it can cost; accounts.py what each key has borrowed, purse.py as money and rates.py as units, both of them a stock.py;
-charges.py what is charged in the end, reckoning.py what was used where nobody said.
+What keys may do and spend: scopes.py what they are for; limits.py where the path counts and holds, hold.py what one request holds,
+bounds.py the most that it can cost; accounts.py what each key has borrowed, purse.py as money and rates.py as units, both of them a
+stock.py; charges.py what is charged in the end, reckoning.py what was used where nobody said.
 """
