@@ -219,10 +219,14 @@ def embedding_of(recorded: Recorded) -> dict[str, Any]:
     asked = recorded.question
     if recorded.dialect == "openai_chat":
         return dict(asked)
-    if recorded.dialect == "cohere":
-        return {"input": asked["texts"]} | ({"dimensions": asked["output_dimension"]} if "output_dimension" in asked else {})
-    if recorded.dialect == "bedrock":
-        return {"input": asked.get("texts") or asked["inputText"]} | ({"dimensions": asked["dimensions"]} if "dimensions" in asked else {})
+    if recorded.dialect in ("cohere", "bedrock"):
+        asked = asked.get("singleEmbeddingParams", asked)
+        words = asked.get("text", {})
+        told = {"input": asked.get("texts") or asked.get("inputText") or words.get("value"), "truncationMode": words.get("truncationMode")}
+        told["dimensions"] = asked.get("output_dimension") or asked.get("dimensions") or asked.get("embeddingDimension")
+        own = ("input_type", "truncate", "max_tokens", "normalize", "embeddingPurpose")
+        told |= {name: asked[name] for name in own if name in asked}
+        return {name: value for name, value in told.items() if value is not None}
     each = asked.get("requests") or asked.get("instances") or [asked]
     texts = [one["content"] if isinstance(one["content"], str) else one["content"]["parts"][0]["text"] for one in each]
     size = each[0].get("outputDimensionality") or asked.get("parameters", {}).get("outputDimensionality")

@@ -117,7 +117,7 @@ def _play(player: Upstream, recorded: Recorded, cut: int) -> list[Received]:
 def _ask(gateway: Installation, recorded: Recorded) -> tuple[Answer, str]:
     """The question asked in OpenAI's shape, and the dialect of the answer."""
     endpoint, asked = "/v1/chat/completions", {}
-    if recorded.path.endswith(("mbeddings", "mbedContents", "mbedContent", "/embed", ":predict")):
+    if recorded.path.endswith(("mbeddings", "mbedContents", "mbedContent", "/embed", ":predict", "/invoke")):
         endpoint, asked = "/v1/embeddings", questions.embedding_of(recorded)
     elif recorded.dialect == "openai_responses":
         endpoint, asked = "/v1/responses", recorded.question or {"model": recorded.model, "input": "hello", "stream": recorded.streamed}
@@ -189,8 +189,10 @@ def _message(recorded: Recorded) -> str:
 
 def _vectors(recorded: Recorded) -> list[int]:
     told = json.loads(recorded.body)
-    vectors = told.get("data") or told.get("embeddings") or ()
-    return [len(one.get("embedding") or one.get("values")) for one in vectors]
+    vectors = told.get("data") or told.get("embeddings") or told.get("predictions") or [told.get("embedding")]
+    vectors = vectors["float"] if isinstance(vectors, dict) else vectors
+    held = [one.get("embeddings", one) if isinstance(one, dict) else one for one in vectors]
+    return [len(one.get("embedding") or one.get("values") if isinstance(one, dict) else one) for one in held]
 
 
 def _is_allowed(dialect: str, path: str) -> bool:

@@ -156,7 +156,7 @@ def test_cohere_takes_96_texts_a_call() -> None:
     assert json.loads(second.body) == {"texts": ["96", "97", "98", "99"], "input_type": "search_query"}
     one = EmbeddingRequest(model="e", inputs=("a",), dimensions=64)
     assert json.loads(EMBEDDINGS.encode(one, COHERE)[0].body) == {
-        "texts": ["a"], "input_type": "search_document", "output_dimension": 64, "embedding_types": ["float"],
+        "texts": ["a"], "input_type": "search_document", "output_dimension": 64,
     }  # fmt: skip
     for said in (b'{"embeddings":[[1,2]],"response_type":"embeddings_floats"}', b'{"embeddings":{"float":[[1,2]]}}'):
         assert EMBEDDINGS.answer([said], one).vectors == ((1.0, 2.0),)

@@ -118,7 +118,6 @@ def _ask_cohere(request: EmbeddingRequest, at: int, path: str) -> HttpCall:
     body: dict[str, Any] = {"texts": request.inputs[at : at + _MOST], "input_type": "search_document"}
     if request.dimensions is not None:
         body["output_dimension"] = request.dimensions
-        body["embedding_types"] = ["float"]
     return _call(request, path, body, _COHERE_OWN)
 
 
