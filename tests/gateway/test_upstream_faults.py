@@ -217,6 +217,16 @@ def test_an_error_in_the_middle_of_a_stream_is_one_event(shoal: Installation, up
     assert not answer.cut
 
 
+def test_an_error_instead_of_a_stream_is_what_it_says(shoal: Installation, upstream: Upstream) -> None:
+    """In a success, as a whole JSON object."""
+    refused = {"error": {"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded"}}
+    upstream.play("whole-error", says(whole(refused)))
+    answer = ask(shoal, "up/whole-error", stream=True)
+    assert (answer.status, answer.error["message"], answer.error["code"]) == (400, "too long", "context_length_exceeded")
+    upstream.play("whole-answer", says(whole(completion())))
+    assert ask(shoal, "up/whole-answer", stream=True).error["code"] == "upstream_bad_answer"
+
+
 def test_garbage_in_the_middle_of_a_stream_is_one_error_event(shoal: Installation, upstream: Upstream) -> None:
     upstream.play("garbage-event", says(STREAM_HEAD + chunked([delta("Hel"), event(b'{"usage":{}'), delta("lost"), DONE])))
     answer = ask(shoal, "up/garbage-event", stream=True)

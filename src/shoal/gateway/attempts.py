@@ -130,7 +130,10 @@ async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Respon
 
 
 async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> Fault | None:
-    if not response.headers.get(b"content-type", b"").startswith(answer.STREAMED):
+    kind = response.headers.get(b"content-type", b"")
+    if not kind.startswith(answer.STREAMED):
+        if kind.startswith(b"application/json") and call.endpoint.kind == "chat":
+            way.read(await answer.read(call, response))  # what an error in it means
         raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
     response.replaceable = resumes = continuation.is_possible(call)
     relay = answer.Relay(call, this, way.stream(Settlement(call, this)), response, keeps=resumes or call.hold is not None)

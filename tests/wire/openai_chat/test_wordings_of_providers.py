@@ -213,6 +213,24 @@ def test_an_error_beside_what_looks_like_an_answer_is_an_error(code: int, kind: 
     assert b"hi" in forward.complete(json.dumps(fine).encode(), settle)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        b'event: error\ndata: {"error":{"message":"m","code":429}}\n\n',
+        b'event: error\ndata: {"message":"m","status_code":429,"code":"rate_limit_exceeded"}\n\n',
+        b'event:error\r\ndata:{"message":"m","type":"rate_limit_error"}\r\n\r\n',
+        b'data: {"object":"error","message":"m","type":"x","code":429}\n\n',
+    ],
+)
+def test_an_event_that_is_an_error_is_one_whatever_its_shape(told: bytes) -> None:
+    stream, reader = forward.Stream(True, settle), Reader()
+    assert stream.feed(chunk({"content": "ha"}) + told) == chunk({"content": "ha"})
+    assert fold(reader.feed(chunk({"content": "ha"}) + told)).choices[0].parts == (Text("ha"),)
+    for failed in (stream.failed, reader.failed):
+        assert failed is not None
+        assert failed.kind == "upstream_busy"
+
+
 def test_words_about_errors_are_no_error() -> None:
     body = {"choices": [{"index": 0, "message": {"content": '"error" "network_error"'}, "finish_reason": "stop"}], "usage": COUNTS}
     assert json.loads(forward.complete(json.dumps(body).encode(), settle))["usage"]["cost"] == 0.5

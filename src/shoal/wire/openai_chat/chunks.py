@@ -152,11 +152,15 @@ _FINISHES: dict[str, Finish] = {
     "model_length": "length",  # Mistral: the context is full
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
+    "model_context_window_exceeded": "length",  # Z.AI
     "content_filter": "content_filter",
     "sensitive": "content_filter",  # Z.AI
 }
 NO_ERROR = (b"null", b"{}", b'""', b"false")
 """What some write where there is no error."""
+
+ERROR_EVENT = (b"event: error", b"event:error")
+"""How an event begins that tells an error, in whatever shape."""
 
 FAILURES = ("error", "insufficient_system_resource", "network_error")
 """Reasons to stop that are failures: OpenRouter's and Mistral's, DeepSeek's, Z.AI's."""

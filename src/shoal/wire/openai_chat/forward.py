@@ -42,6 +42,7 @@ class _Groq(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
+    object: str | None = None
     usage: msgspec.Raw = _ABSENT
     service_tier: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
@@ -180,8 +181,10 @@ class Stream(streamed.Passing):
             last = self._last_words()
             self.done = True
             return last + event
+        if event.startswith(chunks.ERROR_EVENT):
+            raise errors.read_within(data)
         chunk = _chunk.decode(data)
-        if bytes(chunk.error) not in chunks.NO_ERROR:
+        if bytes(chunk.error) not in chunks.NO_ERROR or chunk.object == "error":
             raise errors.read_within(data)
         choices = chunk.choices or ()
         for choice in choices:
@@ -234,6 +237,6 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 
 def _notable(data: bytes) -> bool:
     """Whether bytes of a stream hold something the gateway must look at. Searching is cheap; most chunks hold nothing."""
-    if b"[DONE]" in data or b'"error"' in data or contents.are_listed(data):
+    if b"[DONE]" in data or b'"error"' in data or b"event:" in data or contents.are_listed(data):
         return True
     return _FINISH.search(data) is not None or _SOME_USAGE.search(data) is not None

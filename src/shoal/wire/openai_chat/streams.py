@@ -26,7 +26,7 @@ from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.usage import Usage
 from shoal.wire import sse, streamed
-from shoal.wire.openai_chat import answers, chunks, thoughts, tools, usage
+from shoal.wire.openai_chat import answers, chunks, errors, thoughts, tools, usage
 
 
 class Reader(streamed.Reader[bytes]):
@@ -48,6 +48,8 @@ class Reader(streamed.Reader[bytes]):
         data = sse.data_of(event)
         if data is None or self._done or not data.strip():
             return
+        if event.startswith(chunks.ERROR_EVENT):
+            raise errors.read_within(data)
         if data.strip() != b"[DONE]":
             for delta in self._told.take(chunks.decode(data)):
                 out.append(delta)  # one by one, so that those before a fault are kept
