@@ -14,6 +14,7 @@ import pytest
 from caller import Answer, Caller, chat, request
 from conftest import config
 from installation import Installation, wait_for
+from shoal.storage.store import Store
 from treasury import USD, ask, in_store, look, make_key, make_prepaid
 from upstream import STREAM_HEAD, USAGE, Line, Received, Upstream, completion, delta, event, says, whole
 
@@ -31,6 +32,22 @@ deployments = [{ provider = "goes-on", price = { input = 1000.0, output = 2000.0
 deployments = [{ provider = "up", model = "drained", price = { input = 1000.0, output = 2000.0 }, context_tokens = 30 }]
 [models.second]
 deployments = [{ provider = "up", price = { input = 1000.0, output = 2000.0 }, max_output_tokens = 20, context_tokens = 400 }]
+
+[models.judged]
+deployments = [{ provider = "up", price = { input = 1000.0, output = 2000.0 }, max_output_tokens = 20, context_tokens = 400 }]
+[models.late]
+deployments = [{ provider = "up", price = { input = 1000.0, output = 2000.0 }, max_output_tokens = 20, context_tokens = 400 }]
+
+[routes.judged-first]
+policy = "cascade"
+judge = { min_chars = 1000 }
+models = ["judged", "second"]
+
+[routes.late-first]
+policy = "hedged"
+after_s = 0.05
+inner = { policy = "ordered", retries = 0 }
+models = ["late", "second"]
 
 [routes.cheap]
 policy = "ordered"
@@ -188,6 +205,46 @@ def test_what_is_not_reported_is_reckoned(shoal: Installation, upstream: Upstrea
     assert receipt["cost_usd"] == (usage["input"] + 2 * usage["output"]) / Decimal(1000)
     assert usage["input"] > 0
     assert usage["output"] > 0
+
+
+def test_an_answer_that_was_not_good_enough_is_charged_beside_the_one_that_was(shoal: Installation) -> None:
+    key = make_key(shoal, "judged", total_nano=2 * USD)
+    body = json.loads(ask(shoal, key, chat("judged-first")).body, parse_float=Decimal)
+    assert body["shoal"]["model"] == "second"
+    assert body["usage"]["cost"] == 2 * COST
+    until_settled(shoal, key, 2 * COST)
+
+
+def test_a_try_that_was_overtaken_is_charged_for_what_was_asked(shoal: Installation, upstream: Upstream) -> None:
+    def script(line: Line, asked: Received) -> None:
+        line.wait_gone()
+
+    upstream.play("late", script)
+    plain, key = make_key(shoal, "earns second tries"), make_key(shoal, "hedged", total_nano=2 * USD)
+    with ThreadPoolExecutor(8) as callers:  # of which there is one for twenty requests of a worker
+        list(callers.map(lambda _: ask(shoal, plain, chat("up/x")), range(160)))
+    body = json.loads(ask(shoal, key, chat("late-first")).body, parse_float=Decimal)
+    assert [one.get("error") for one in body["shoal"]["attempts"]] == ["superseded", None]
+    overtaken = body["shoal"]["attempts"][0]["cost_usd"]
+    assert 0 < overtaken < Decimal("0.05")
+    assert body["usage"]["cost"] == COST + overtaken
+    until_settled(shoal, key, COST + overtaken)
+
+
+def test_a_stream_that_breaks_is_charged_for_what_was_said(shoal: Installation, upstream: Upstream) -> None:
+    def script(line: Line, asked: Received) -> None:
+        line.send(STREAM_HEAD)
+        line.chunk(delta("first words"))
+        line.reset()
+
+    upstream.play("stops", script)
+    key = make_key(shoal, "broken", total_nano=2 * USD)
+    answer = ask(shoal, key, chat("stops", stream=True))
+    event_ = json.loads(answer.events[-1], parse_float=Decimal)
+    assert event_["error"]["code"] == "upstream_connection_lost"
+    cost = event_["shoal"]["cost_usd"]
+    assert Decimal("0.004") <= cost <= Decimal("0.05")
+    until_settled(shoal, key, cost)
 
 
 def test_a_kept_answer_costs_nothing(shoal: Installation) -> None:
@@ -388,6 +445,24 @@ def test_a_revoked_key_is_refused_within_a_second(shoal: Installation) -> None:
     at = time.monotonic()
     wait_for(lambda: {ask(shoal, key, chat("dear")).status for _ in range(8)} == {401}, "the refusal")
     assert time.monotonic() - at < 1.5
+
+
+def test_an_earlier_secret_is_good_for_a_while_and_spends_of_the_same_budget(shoal: Installation) -> None:
+    earlier = make_key(shoal, "rotated", total_nano=USD)
+    assert ask(shoal, earlier, chat("dear")).status == 200
+    ends = time.time() + 2.0
+
+    async def rotate(store: Store) -> str:
+        (key,) = [one for one in await store.keys.list_all() if one.name == "rotated"]
+        return (await store.key_changes.rotate(key.org_id, key.id, key.version, grace_s=2.0, actor="test"))[1]
+
+    later = in_store(shoal, rotate)
+    assert ask(shoal, later, chat("dear")).status == 200
+    assert ask(shoal, earlier, chat("dear")).status == 200
+    until_settled(shoal, later, 3 * COST)
+    wait_for(lambda: time.time() > ends + 0.5, "the end of the grace period")
+    assert ask(shoal, earlier, chat("dear")).status == 401
+    assert ask(shoal, later, chat("dear")).status == 200
 
 
 # accidents
