@@ -30,6 +30,20 @@ class _Answer(msgspec.Struct):
     service_tier: msgspec.Raw = _ABSENT
 
 
+class _Message(msgspec.Struct):
+    content: msgspec.Raw = _ABSENT
+
+
+class _Said(msgspec.Struct):
+    message: _Message | None = None
+    finish_reason: str | None = None
+    error: msgspec.Raw = _ABSENT
+
+
+class _Whole(_Answer):
+    choices: list[_Said] | None = None
+
+
 class _Choice(msgspec.Struct):
     index: int | None = None
     finish_reason: str | None = None
@@ -50,15 +64,9 @@ class _Chunk(msgspec.Struct):
     x_groq: _Groq | None = None
 
 
-class _Choices(msgspec.Struct):
-    choices: list[_Choice] | None = None
-
-
 _answer = msgspec.json.Decoder(_Answer)
+_whole = msgspec.json.Decoder(_Whole)
 _chunk = msgspec.json.Decoder(_Chunk)
-_choices = msgspec.json.Decoder(_Choices)
-_FAILED = tuple(b'"%b"' % word.encode() for word in chunks.FAILURES)
-_NONE = _Choices()
 _HEAD = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 
 OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
@@ -96,37 +104,38 @@ def complete(body: bytes, settle: Settle) -> bytes:
     try:
         if not body.isascii():
             body.decode()  # raw members are not decoded
-        seen = _answer.decode(body)
-        failed = _choices.decode(body) if _may_have_failed(body) else _NONE
-        if contents.are_listed(body):
+        seen = _read(body)
+        if any(choice.message is not None and bytes(choice.message.content)[:1] == b"[" for choice in seen.choices or ()):
             body = contents.write_out(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Fault("upstream_garbled", "The upstream answered with something that is not a JSON object.") from None
     failed_within = seen.base_resp is not None and seen.base_resp.status_code
     if failed_within or bytes(seen.error) not in chunks.NO_ERROR:
         raise errors.read_within(body)
-    for choice in failed.choices or ():
+    for choice in seen.choices or ():
         chunks.check(choice.finish_reason, choice.error)
     raw = bytes(seen.usage)
     cost, receipt = settle(None if raw == b"null" else usage.read(raw, seen.service_tier))
     return _insert(body, raw, cost, receipt)
 
 
-def _may_have_failed(body: bytes) -> bool:
-    for mark in _FAILED:  # noqa: SIM110 - a generator would cost more than all the searches
-        if mark in body:
-            return True
-    return False
+def _read(body: bytes) -> _Whole:
+    """What must be looked at of a whole answer. Choices that are not such pass as they are."""
+    try:
+        return _whole.decode(body)
+    except msgspec.ValidationError:
+        seen = _answer.decode(body)
+        return _Whole(seen.usage, seen.error, seen.service_tier)
 
 
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
     """`cost` into the usage object, the receipt to the end; both only by cutting the bytes, never by writing them anew."""
     end = body.rindex(b"}")
     at = body.rfind(b'"usage":', 0, end) + 8
+    after = at + len(raw_usage)
     is_object = raw_usage.endswith(b"}") and len(raw_usage) > 2
-    # nearly everybody writes the object once, and without spaces
-    if is_object and at > 8 and body.startswith(raw_usage, at) and body.find(b'"usage":') == at - 8:
-        after = at + len(raw_usage)
+    # nearly everybody writes the object without spaces, and no other one behind it: then it stands in none but the whole
+    if is_object and at > 8 and body.startswith(raw_usage, at) and b"{" not in (rest := body[after:end]) and b"}" not in rest:
         return b"".join((body[:at], usage.add_cost(raw_usage, cost), body[after:end], b',"shoal":', receipt, body[end:]))
     tail = b',"shoal":%b%b' % (receipt, body[end:])
     if not is_object:
