@@ -113,14 +113,15 @@ def says(dialect: str, said: Said) -> Script:
     return play
 
 
-def goes_on(text: str) -> Script:
+def goes_on(text: str, dialect: str = "openai_chat") -> Script:
     """Answers with a text, or with what is left of it where its beginning is given."""
 
     def play(line: Line, request: Received) -> None:
         last = request.json["messages"][-1]
-        begun = last["content"] if last["role"] == "assistant" else ""
+        content = last["content"] if isinstance(last["content"], str) else last["content"][0]["text"]
+        begun = content if last["role"] == "assistant" else ""
         assert text.startswith(begun)
-        line.send(STREAMED["openai_chat"](Said(text[len(begun) :])))
+        line.send(STREAMED[dialect](Said(text[len(begun) :])))
 
     return play
 

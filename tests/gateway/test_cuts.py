@@ -14,6 +14,7 @@ from faulty import (
     SECOND,
     Faulty,
     Heard,
+    ask,
     ask_all,
     config,
     cut_places,
@@ -24,10 +25,13 @@ from faulty import (
     heir,
     places,
     says,
+    sends,
+    stalls,
     unfinished,
 )
 from installation import Installation
-from polyglot import Call, Said
+from polyglot import WHOLE, Call, Said
+from upstream import DONE, Line, Received, delta, whole
 
 THINKS = Said("It is four indeed.", thought="Two and two.")
 CALLS = Said(calls=(Call("call_1", "Paris"), Call("call_2", "Oslo")), finish="tool_calls")
@@ -141,6 +145,80 @@ def test_a_cut_text_is_gone_on_with_and_no_word_is_repeated_or_missing(server: I
             (asked_on,) = faulty.heard(models[1])
             assert one.said.text.startswith(asked_on.json["messages"][-1]["content"]), one
             assert asked_on.json["messages"][-1]["role"] == "assistant"
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "bedrock"])
+def test_an_upstream_of_another_dialect_may_go_on(server: Installation, faulty: Faulty, dialect: str) -> None:
+    """Older models of Anthropic's take up the beginning of their answer."""
+    said = Said("Once a day.")
+    cases = [one for one in cuts_of("gemini", said) if one.shown <= one.place < one.whole]
+    older = {"anthropic": "anthropic/claude-sonnet-4-5-old{}", "bedrock": "bedrock/anthropic.claude-sonnet-4-5-old{}"}[dialect]
+    asked = [
+        (
+            faulty.plays(fresh("gemini"), cuts(unfinished("gemini", one.data))),
+            faulty.plays(older.format(number), goes_on(said.text, dialect)),
+        )
+        for number, one in enumerate(cases)
+    ]
+    for one, models, heard in zip(cases, asked, ask_all(server, asked, stream=True), strict=True):
+        check(heard, one)
+        assert (heard.text, heard.attempts) == (said.text, [LOST, None]), one
+        assert faulty.heard(models[1])[0].json["messages"][-1]["role"] == "assistant"
+
+
+def test_who_cannot_go_on_leaves_it_to_the_next(server: Installation, faulty: Faulty) -> None:
+    body, shown, _ = places("anthropic", FIRST)
+    refuses = sends(whole({"error": {"message": "no prefix, please"}}, 400))
+    breaks = sends(whole({"error": {"message": "no"}}, 500))
+    page = sends(whole(b"<html>", kind="text/html"))
+
+    def adds_a_word(line: Line, request: Received) -> None:
+        begun = request.json["messages"][-1]["content"]
+        rest = FIRST.text[len(begun) :]
+        cuts(unfinished("openai_chat", delta(rest[:3])))(line, request)
+
+    good = goes_on(FIRST.text)
+    for scripts in (
+        (refuses, good),
+        (breaks, good),
+        (page, good),
+        (adds_a_word, good),
+        (adds_a_word, adds_a_word, good),
+        (stalls(b""), good),
+    ):
+        heirs = [faulty.plays(heir(), script) for script in scripts]
+        first = faulty.plays(fresh("anthropic"), cuts(unfinished("anthropic", body[:shown])))
+        heard = ask(server, [first, *heirs], stream=True)
+        check(heard, scripts)
+        assert (heard.text, heard.errors) == (FIRST.text, [])
+        assert [bool(one.get("continued")) for one in heard.receipt["attempts"]] == [False] + [True] * len(scripts)
+    first = faulty.plays(fresh("anthropic"), cuts(unfinished("anthropic", body[:shown])))
+    heard = ask(server, [first, *(faulty.plays(heir(), breaks) for _ in range(5))], stream=True)
+    check(heard, "nobody")
+    assert [one["code"] for one in heard.errors] == [LOST]
+    assert len(heard.attempts) == 4  # no more than three go on
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_whole_answer_cut_anywhere_is_somebody_elses(server: Installation, faulty: Faulty, dialect: str) -> None:
+    data = whole(WHOLE[dialect](FIRST))
+    asked = [
+        (faulty.plays(fresh(dialect), cuts(data[:place])), faulty.plays(fresh("openai_chat"), says("openai_chat", SECOND)))
+        for place in (*range(0, len(data), 23), len(data) - 1)
+    ]
+    for heard in ask_all(server, asked, stream=False):
+        check(heard, heard)
+        assert (heard.text, heard.attempts) == (SECOND.text, [LOST] * 3 + [None])
+
+
+def test_of_several_choices_all_must_have_ended(server: Installation, faulty: Faulty) -> None:
+    one = (delta("Hi"), delta(None, "stop"))
+    two = tuple(chunk.replace(b'"index": 0', b'"index": 1') for chunk in one)
+    for events, ended in (((*one, *two), True), ((*one, two[0]), False), (one, False), ((*one, DONE), True)):
+        model = faulty.plays(fresh("openai_chat"), cuts(unfinished("openai_chat", b"".join(events))))
+        heard = ask(server, [model], stream=True, n=2)
+        check(heard, events)
+        assert heard.ended == ended
 
 
 SHAPES = {
