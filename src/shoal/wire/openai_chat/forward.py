@@ -125,7 +125,7 @@ def _read(body: bytes) -> _Whole:
         return _whole.decode(body)
     except msgspec.ValidationError:
         seen = _answer.decode(body)
-        return _Whole(seen.usage, seen.error, seen.service_tier)
+        return _Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier)
 
 
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
