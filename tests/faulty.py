@@ -218,7 +218,7 @@ def ask(
 
 def ask_all(server: Installation, asked: Sequence[Sequence[str]], **more: Any) -> list[Heard]:
     """All of these questions at once."""
-    with ThreadPoolExecutor(64) as pool:
+    with ThreadPoolExecutor(32) as pool:
         return list(pool.map(lambda models: ask(server, models, **more), asked))
 
 
