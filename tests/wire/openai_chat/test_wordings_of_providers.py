@@ -220,6 +220,7 @@ def test_an_error_beside_what_looks_like_an_answer_is_an_error(code: int, kind: 
         b'event: error\ndata: {"message":"m","status_code":429,"code":"rate_limit_exceeded"}\n\n',
         b'event:error\r\ndata:{"message":"m","type":"rate_limit_error"}\r\n\r\n',
         b'data: {"object":"error","message":"m","type":"x","code":429}\n\n',
+        b'data: {"choices":[],"x_groq":{"id":"r","error":{"message":"m","code":"rate_limit_exceeded"}}}\n\n',
     ],
 )
 def test_an_event_that_is_an_error_is_one_whatever_its_shape(told: bytes) -> None:

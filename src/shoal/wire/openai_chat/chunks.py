@@ -112,6 +112,7 @@ class _Choice(msgspec.Struct):
 
 class _Groq(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT  # why a stream stopped early
 
 
 class Base(msgspec.Struct):
@@ -176,6 +177,8 @@ def decode(data: bytes) -> Chunk:
         raise Fault("upstream_garbled", "The upstream answered with something that is no chat completion.") from None
     if bytes(chunk.error) not in NO_ERROR or chunk.object == "error" or (chunk.base_resp is not None and chunk.base_resp.status_code):
         raise errors.read_within(data)
+    if chunk.x_groq is not None:
+        check(None, chunk.x_groq.error)
     return chunk
 
 

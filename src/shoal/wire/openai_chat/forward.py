@@ -53,6 +53,7 @@ class _Choice(msgspec.Struct):
 
 class _Groq(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
 
 
 class _Chunk(msgspec.Struct):
@@ -195,6 +196,8 @@ class Stream(streamed.Passing):
         chunk = _chunk.decode(data)
         if bytes(chunk.error) not in chunks.NO_ERROR or chunk.object == "error":
             raise errors.read_within(data)
+        if chunk.x_groq is not None:
+            chunks.check(None, chunk.x_groq.error)
         choices = chunk.choices or ()
         for choice in choices:
             chunks.check(choice.finish_reason, choice.error)
