@@ -29,7 +29,7 @@ class Cluster:
     """One server. `url` is a database's address; every test takes a database of its own."""
 
     def __init__(self, programs: Path, directory: Path) -> None:
-        self._programs, self._data = programs, directory / "data"
+        self.programs, self._data = programs, directory / "data"
         self._log = directory / "log"
         self._user = pwd.getpwnam("postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
         self._databases = 0
@@ -57,10 +57,10 @@ class Cluster:
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
-            command = (self._programs / "postgres", "-D", self._data, *options)
+            command = (self.programs / "postgres", "-D", self._data, *options)
             self.process = subprocess.Popen(command, **self._as_user(), stdout=log, stderr=log)
         end = time.monotonic() + PATIENCE_S
-        ready = (self._programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q")
+        ready = (self.programs / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q")
         while subprocess.run(ready, timeout=PATIENCE_S).returncode:
             assert self.process.poll() is None, self._log.read_text()
             assert time.monotonic() < end, self._log.read_text()
@@ -89,7 +89,7 @@ class Cluster:
 
     def sql(self, statement: str) -> None:
         """Run a statement, outside of any test's database."""
-        psql = (self._programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "shoal", "-d", "postgres", "-qc", statement)
+        psql = (self.programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "shoal", "-d", "postgres", "-qc", statement)
         subprocess.run(psql, check=True, capture_output=True, timeout=PATIENCE_S)
 
     def _as_user(self) -> dict[str, int | str | dict[str, str]]:

@@ -71,7 +71,7 @@ class Keeping:
     async def _store(self, response: bytes) -> None:
         responses = self._call.world.responses
         if response and self.items is not None and responses is not None:
-            await responses.save(self._call.principal.key_id, response, self.items, self.previous)
+            await responses.save(self._call.principal.key_id, response, self.items, self.previous, self._call.request.user[:512])
 
 
 def _last_response(events: bytes) -> bytes:

@@ -32,7 +32,9 @@ class Upstreams(Protocol):
 class Responses(Protocol):
     """Responses that can be continued and read again (storage.responses)."""
 
-    async def save(self, key_id: str, response: bytes, items: Sequence[msgspec.Raw], previous_id: str | None = None) -> bool:
+    async def save(
+        self, key_id: str, response: bytes, items: Sequence[msgspec.Raw], previous_id: str | None = None, user_id: str = ""
+    ) -> bool:
         """Keep a response, with the items of its request."""
 
     async def chain(self, response_id: str, key_id: str) -> list[msgspec.Raw]:

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shoal.core.errors import Fault
 from shoal.storage.database import writing
 from shoal.storage.identifiers import now_ms
+from shoal.storage.pages import cut
 from shoal.storage.schema import accounts, alerts, organisations
 
 LOW_BALANCE = "low_balance"
@@ -51,9 +52,10 @@ class Alerts:
                 new += max(0, made.rowcount)
         return new
 
-    async def list_of(self, org_id: str, *, limit: int = 100) -> list[Alert]:
-        """An organisation's alerts, newest first."""
-        query = select(alerts).where(alerts.c.org_id == org_id).order_by(alerts.c.id.desc()).limit(limit)
+    async def list_of(self, org_id: str, *, before: int | None = None, limit: int = 100) -> list[Alert]:
+        """An organisation's alerts, newest first, those before the alert `before`."""
+        after = None if before is None else (before,)
+        query = cut(select(alerts).where(alerts.c.org_id == org_id), (alerts.c.id,), after, limit, newest_first=True)
         async with self._engine.connect() as connection:
             rows = (await connection.execute(query)).mappings()
             return [Alert(**{**row, "detail": msgspec.json.decode(row["detail"])}) for row in rows]

@@ -56,8 +56,13 @@ class Responses:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def save(self, key_id: str, response: bytes, items: Sequence[msgspec.Raw], previous_id: str | None = None) -> bool:
-        """Keep a response under its own id, with the items of its request. False: it has no id to be found by, and is not kept."""
+    async def save(
+        self, key_id: str, response: bytes, items: Sequence[msgspec.Raw], previous_id: str | None = None, user_id: str = ""
+    ) -> bool:
+        """Keep a response under its own id, with the items of its request. False: it has no id to be found by, and is not kept.
+
+        `user_id` is for whom the caller asked, so that what is stored of them can be forgotten.
+        """
         try:
             seen = _response.decode(response)
         except msgspec.ValidationError:
@@ -71,6 +76,7 @@ class Responses:
             "expires_at_ms": now + RETENTION_MS,
             "input": msgspec.json.encode(items),
             "response": response,
+            "user_id": user_id or None,
         }
         held = {item_id for item_id in map(_id_of, seen.output) if item_id is not None}
         async with writing(self._engine).begin() as connection:

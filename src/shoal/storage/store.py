@@ -8,10 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shoal.core.errors import Fault
 from shoal.storage.alerts import Alerts
 from shoal.storage.audit import Audit
+from shoal.storage.bodies import Bodies
 from shoal.storage.codes import Codes
+from shoal.storage.consumption import Consumption
 from shoal.storage.credentials import Credentials
 from shoal.storage.database import open_engine, parse_address
 from shoal.storage.fold import Folder, recover
+from shoal.storage.grants import Grants
 from shoal.storage.holders import Holders
 from shoal.storage.journal import Journal
 from shoal.storage.key_changes import KeyChanges
@@ -24,8 +27,12 @@ from shoal.storage.payments import Payments
 from shoal.storage.projects import Projects
 from shoal.storage.reach import ReachedEngine
 from shoal.storage.receipts import Receipts
+from shoal.storage.reports import Reports
+from shoal.storage.request_log import RequestLog
 from shoal.storage.responses import Responses
+from shoal.storage.retention import Retention
 from shoal.storage.spending import Spending
+from shoal.storage.statements import Statements
 from shoal.storage.upgrade import upgrade
 
 
@@ -41,13 +48,20 @@ class Store:
         self.projects = Projects(engine)
         self.members = Members(engine)
         self.ledger = Ledger(engine)
+        self.grants = Grants(engine)
+        self.statements = Statements(engine)
         self.spending = Spending(engine)
+        self.reports = Reports(engine)
+        self.bodies = Bodies(engine)
+        self.retention = Retention(engine)
         self.codes = Codes(engine)
         self.payments = Payments(engine)
         self.alerts = Alerts(engine)
         self.audit = Audit(engine)
         self.holders = Holders(engine)
         self.receipts = Receipts(engine)
+        self.request_log = RequestLog(engine)
+        self.consumption = Consumption(engine)
         self.responses = Responses(engine)
         self.credentials = Credentials(engine)
 

@@ -1,0 +1,85 @@
+"""How long things are kept: the log and bodies, by project, and nothing at all of a user who wants to be forgotten.
+
+Roll-ups and the ledger stay: they name no person, and prove what was charged. Deleting goes in small steps, so that nobody waits long.
+"""
+
+import hashlib
+
+import msgspec
+from sqlalchemy import ColumnElement, Table, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shoal.storage.audit import record
+from shoal.storage.database import writing
+from shoal.storage.identifiers import now_ms
+from shoal.storage.schema import api_keys, bodies, projects, requests, responses
+from shoal.storage.windows import DAY_MS
+
+STEP_ROWS = 2_000
+NO_RECEIPT = b"null"
+
+
+class Forgotten(msgspec.Struct, frozen=True):
+    """How many rows were about a user: log lines that name nobody now, bodies and stored responses that are gone."""
+
+    requests: int
+    bodies: int
+    responses: int
+
+
+class Retention:
+    """What deletes. Every step is a transaction of its own."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def expire(self, days: int | None) -> int:
+        """Delete log lines and bodies older than their project says, or else than `days`; None keeps them. How many rows went."""
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(select(projects.c.id, projects.c.retention_days))).all()
+        gone = 0
+        for project_id, own in rows:
+            kept_days = days if own is None else own
+            if kept_days is not None:
+                before = now_ms() - kept_days * DAY_MS
+                for table in (requests, bodies):
+                    gone += await self._delete(table, (table.c.project_id == project_id) & (table.c.at_ms < before))
+        return gone
+
+    async def forget(self, org_id: str, user_id: str, *, actor: str) -> Forgotten:
+        """Remove what is stored of one of an organisation's users. What journals still hold must be folded before.
+
+        The audit log, which forgets nothing, holds a hash of the user's id.
+        """
+        own_keys = select(api_keys.c.id).where(api_keys.c.org_id == org_id)
+        own_projects = select(projects.c.id).where(projects.c.org_id == org_id)
+        kept = await self._delete(bodies, (bodies.c.user_id == user_id) & bodies.c.project_id.in_(own_projects))
+        theirs = (responses.c.user_id == user_id) & responses.c.key_id.in_(own_keys)
+        stored = await self._delete(responses, theirs)
+        named = (requests.c.user_id == user_id) & (requests.c.org_id == org_id)
+        lines = 0
+        while True:
+            async with writing(self._engine).begin() as connection:
+                ids = select(requests.c.request_id).where(named).limit(STEP_ROWS).scalar_subquery()
+                blank = update(requests).where(requests.c.request_id.in_(ids)).values(user_id=None, receipt=NO_RECEIPT)
+                count = (await connection.execute(blank)).rowcount
+            lines += count
+            if not count:
+                break
+        forgotten = Forgotten(lines, kept, stored)
+        async with writing(self._engine).begin() as connection:
+            target = "user:" + hashlib.sha256(f"{org_id}/{user_id}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+            await record(connection, actor, "user.forget", org_id, target, msgspec.structs.asdict(forgotten))
+        return forgotten
+
+    async def _delete(self, table: Table, where: ColumnElement[bool]) -> int:
+        keys = list(table.primary_key)
+        gone = 0
+        while True:
+            async with writing(self._engine).begin() as connection:
+                found = (await connection.execute(select(*keys).where(where).limit(STEP_ROWS))).all()
+                if not found:
+                    return gone
+                last = keys[-1]
+                await connection.execute(delete(table).where(last.in_([row[-1] for row in found]), where))
+            gone += len(found)
