@@ -48,9 +48,10 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StorageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[storage]: where keys and the ledger are kept; the default is a SQLite file under SHOAL_HOME."""
+    """[storage]: where keys and the ledger are kept (without a url, an SQLite file under SHOAL_HOME), and the log for how long."""
 
     url: str | None = None
+    retention_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] | None = None
 
 
 class CreditsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

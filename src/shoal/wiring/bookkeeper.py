@@ -1,5 +1,5 @@
 """The process that keeps the books: it folds every worker's journal into the store, takes back what the dead had borrowed, and
-clears away what has expired.
+does what is due now and then.
 
 It runs beside the workers with a lower priority, so that a busy machine answers first and counts a moment later: on the same core a
 fold would cost a sixth of the path's speed. When it dies the journals wait; when the machine stops it folds what the workers left.
@@ -20,12 +20,12 @@ from shoal.net.parent import follow_parent, tell_ready
 from shoal.settings import Settings, home, load
 from shoal.storage.fold import Folder
 from shoal.storage.store import STORE_ERRORS, Store, open_store
+from shoal.storage.upkeep import Upkeep
 from shoal.telemetry.log import configure
 
 log = logging.getLogger("shoal")
 
 NICENESS = 10
-EXPIRE_S = 3600.0
 RELEASE_S = 1.0
 
 
@@ -39,34 +39,31 @@ async def keep(settings: Settings) -> None:
         stack.push_async_callback(store.close)
         folder = store.fold(home() / "journal", everyone=True)
         folding = asyncio.create_task(folder.run())
-        others = [asyncio.create_task(one) for one in (_expire(store), _release(store, folder))]
+        upkeep = Upkeep(store, settings.storage.retention_days)
+        others = [asyncio.create_task(one) for one in (upkeep.run(), _release(store, folder))]
         tell_ready()
         await stopping.wait()
         for task in others:
             task.cancel()
         folder.stop()
         await folding
-
-
-async def _expire(store: Store) -> None:
-    while True:
-        try:
-            await store.responses.expire()
-        except STORE_ERRORS as error:
-            log.error("cannot remove expired responses, will try again: %s", error)
-        await asyncio.sleep(EXPIRE_S)
+        await _release_once(store, folder)
 
 
 async def _release(store: Store, folder: Folder) -> None:
     """What dead workers had borrowed is free again a moment after their death."""
     while True:
-        try:
-            released = await store.holders.release_dead(home(), folder)
-            if released:
-                log.info("what %d ended processes had borrowed is free again", len(released))
-        except STORE_ERRORS as error:
-            log.error("cannot take back what ended processes had borrowed, will try again: %s", error)
+        await _release_once(store, folder)
         await asyncio.sleep(RELEASE_S)
+
+
+async def _release_once(store: Store, folder: Folder) -> None:
+    try:
+        released = await store.holders.release_dead(home(), folder)
+        if released:
+            log.info("what %d ended processes had borrowed is free again", len(released))
+    except STORE_ERRORS as error:
+        log.error("cannot take back what ended processes had borrowed, will try again: %s", error)
 
 
 def main() -> None:
