@@ -220,7 +220,7 @@ def test_reading_rows_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt-4", "gpt-5", "gpt-5-mini", "gpt-4o", "gpt-4.1", "o3", "o1-mini", "chatgpt-4o-latest", "codex-mini-latest"]
+    "model", ["gpt-4", "gpt-5", "gpt-5-mini", "gpt-4o", "gpt-audio", "gpt-4.1", "o3", "o1-mini", "chatgpt-4o-latest", "codex-mini-latest"]
 )
 def test_models_of_openai_are_shown_as_its_own(model: str) -> None:
     """Or else whoever asks for one by name is sent to somebody else who has it."""
