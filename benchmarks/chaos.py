@@ -9,29 +9,25 @@ lost when the caller gets neither the whole answer, word for word, nor a typed e
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import json
 import os
 import signal
 import sys
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import harness
-import httptools
+import load
 import report
 import understudy
 import uvloop
 from harness import GATEWAY_CORE, GENERATOR_CORE, QUESTION, Process, Shoal
+from load import Load, Reply, write_request
 from report import Verdict, percentile, print_table
 
 NAMES = ("one", "two", "three")
-PATIENCE_S = 30.0
-"""How long after its last request a run waits for answers."""
-TICK_S = 0.001
 
 # what happens in a run of failures: from and to, as shares of its time, to which upstream
 DEATH, STALL, BUSY = (0.10, 0.25), (0.40, 0.55), (0.70, 0.85)
@@ -59,52 +55,6 @@ class Outcome(NamedTuple):
     tries: int
 
 
-class Caller(asyncio.Protocol):
-    """One kept connection, one request at a time."""
-
-    def __init__(self, load: "Load") -> None:
-        self.load = load
-        self.loop = load.loop
-        self.transport: asyncio.Transport | None = None
-        self.parser = httptools.HttpResponseParser(self)
-        self.waiting = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
-
-    def ask(self, due: float, stream: bool) -> None:
-        """Send a request that was due at `due`."""
-        assert self.transport is not None
-        self.due, self.stream, self.first_at, self.tries = due, stream, 0.0, 0
-        self.pieces: list[bytes] = []
-        self.waiting = True
-        self.transport.write(self.load.requests[stream])
-
-    def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name == b"x-shoal-attempts":
-            self.tries = int(value)
-
-    def on_body(self, data: bytes) -> None:
-        if not self.pieces:
-            self.first_at = self.loop.time()
-        self.pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        self.waiting = False
-        result, tries = read(self.parser.get_status_code(), b"".join(self.pieces), self.stream)
-        self.load.note(self, result, max(tries, self.tries))
-        self.load.free.append(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.waiting:
-            self.load.note(self, "lost: the connection was", 0)
-        elif self in self.load.free:
-            self.load.free.remove(self)
-
-
 def read(status: int, body: bytes, stream: bool) -> tuple[str, int]:
     """What the caller got: "whole", "error: CODE" or "lost: WHY"; and the tries that a stream's end tells of."""
     try:
@@ -126,72 +76,31 @@ def read(status: int, body: bytes, stream: bool) -> tuple[str, int]:
         return f"lost: {error!r}", 0
 
 
-class Load:
-    """Requests at a steady rate, and what came of them."""
+class Outcomes:
+    """What came of the requests of one run."""
 
     def __init__(self, shoal: Shoal) -> None:
-        self.loop = asyncio.get_running_loop()
-        at = shoal.url.split("/", 3)
-        self.host, _, port = at[2].partition(":")
-        self.port = int(port)
-        self.requests = tuple(self._request(f"/{at[3]}", shoal.headers, stream) for stream in (False, True))
-        self.free: deque[Caller] = deque()
-        self.outcomes: list[Outcome] = []
-        self.opening: set[asyncio.Task[None]] = set()
-        self.begin = 0.0
-        self.wanted = 0
-        self.all_ended = asyncio.Event()
-
-    def _request(self, path: str, headers: dict[str, str], stream: bool) -> bytes:
-        body = json.dumps({**QUESTION, "model": understudy.MODEL, "stream": stream}).encode()
-        fields = {"host": f"{self.host}:{self.port}", "content-type": "application/json", "content-length": str(len(body)), **headers}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
+        questions = ({**QUESTION, "model": understudy.MODEL, "stream": stream} for stream in (False, True))
+        self._load = Load(shoal.url, [write_request(shoal.url, shoal.headers, body) for body in questions], self._note)
+        self._replies: list[tuple[Reply, str, int]] = []
 
     async def run(self, rate: float, seconds: float) -> list[Outcome]:
         """Send `rate` requests a second for so many seconds, each when it is due, and wait for the answers."""
-        self.outcomes, self.begin, sent = [], self.loop.time() + 0.01, 0
-        self.wanted = wanted = round(rate * seconds)
-        self.all_ended.clear()
-        while sent < wanted:
-            now = self.loop.time()
-            due = min(wanted, int((now - self.begin) * rate) + 1)
-            while sent < due:
-                self.send(self.begin + sent / rate, stream=bool(sent % 2))
-                sent += 1
-            await asyncio.sleep(max(TICK_S, self.begin + sent / rate - self.loop.time()))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                await self.all_ended.wait()
-        missing = wanted - len(self.outcomes)
-        return self.outcomes + [Outcome(seconds, False, "lost: nothing came", 0.0, PATIENCE_S * 1000, 0)] * missing
+        self._replies = []
+        begin = await self._load.run(rate, seconds)
+        missing = [Outcome(seconds, False, "lost: nothing came", 0.0, load.PATIENCE_S * 1000, 0)] * self._load.open
+        return [_outcome(begin, *one) for one in self._replies] + missing
 
-    def send(self, due: float, stream: bool) -> None:
-        """One request, on a free connection or a new one."""
-        if self.free:
-            self.free.pop().ask(due, stream)
-            return
-        task = self.loop.create_task(self._open(due, stream))
-        self.opening.add(task)
-        task.add_done_callback(self.opening.discard)
+    def _note(self, reply: Reply) -> None:
+        result, tries = f"lost: {reply.why}", 0
+        if reply.status != load.NO_ANSWER:
+            result, tries = read(reply.status, reply.body, bool(reply.kind))
+        self._replies.append((reply._replace(body=b""), result, max(tries, int(reply.heads.get("x-shoal-attempts", "0")))))
 
-    async def _open(self, due: float, stream: bool) -> None:
-        try:
-            _, caller = await self.loop.create_connection(lambda: Caller(self), self.host, self.port)
-            caller.ask(due, stream)
-        except OSError as error:
-            self._add(Outcome(due - self.begin, stream, f"lost: no connection: {error}", 0.0, 0.0, 0))
 
-    def note(self, caller: Caller, result: str, tries: int) -> None:
-        """A request has ended."""
-        now = self.loop.time()
-        times = (caller.first_at - caller.due) * 1000, (now - caller.due) * 1000
-        self._add(Outcome(caller.due - self.begin, caller.stream, result, *times, tries))
-
-    def _add(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        if len(self.outcomes) == self.wanted:
-            self.all_ended.set()
+def _outcome(begin: float, reply: Reply, result: str, tries: int) -> Outcome:
+    times = ((at - reply.due) * 1000 for at in (reply.first, reply.end))
+    return Outcome(reply.due - begin, bool(reply.kind), result, *times, tries)
 
 
 async def fail(upstreams: Sequence[Process], seconds: float) -> None:
@@ -212,15 +121,15 @@ async def fail(upstreams: Sequence[Process], seconds: float) -> None:
 
 async def measure(shoal: Shoal, upstreams: Sequence[Process], options: argparse.Namespace) -> dict[str, list[Outcome]]:
     """A run to warm up, a calm one, and one with failures."""
-    load = Load(shoal)
-    await load.run(options.rate / 4, options.warm_s / 2)
-    await load.run(options.rate, options.warm_s / 2)
+    outcomes = Outcomes(shoal)
+    await outcomes.run(options.rate / 4, options.warm_s / 2)
+    await outcomes.run(options.rate, options.warm_s / 2)
     runs: dict[str, list[Outcome]] = {}
     for name in ("calm", "failures"):
         gc.collect()
         gc.disable()
         failing = asyncio.create_task(fail(upstreams, options.seconds)) if name == "failures" else None
-        runs[name] = await load.run(options.rate, options.seconds)
+        runs[name] = await outcomes.run(options.rate, options.seconds)
         gc.enable()
         if failing is not None:
             await failing
