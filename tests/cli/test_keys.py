@@ -136,6 +136,7 @@ def test_a_key_for_administration_is_another_kind(home: Path) -> None:
         (["--expires", "2001-01-01"], "has passed"),
         (["--project", "unheard of"], "no project"),
         (["--models", "x" * 600], "--models: "),
+        (["--endpoints", "chats"], "there is no 'chats'; there are chat, completions"),
     ],
 )
 def test_terms_that_make_no_sense_are_explained(home: Path, arguments: list[str], message: str) -> None:
@@ -144,3 +145,11 @@ def test_terms_that_make_no_sense_are_explained(home: Path, arguments: list[str]
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list_keys() == []
+
+
+def test_every_endpoint_can_be_named() -> None:
+    from shoal.cli.terms import ENDPOINTS
+    from shoal.gateway import endpoints
+
+    verbs = [place.endpoint.name for verb in (b"generateContent", b"countTokens") if (place := endpoints.find(b"/v1beta/models/x:" + verb))]
+    assert {*ENDPOINTS} == {*(endpoint.name for endpoint in endpoints.HOT.values()), *verbs}

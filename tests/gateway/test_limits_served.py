@@ -175,7 +175,7 @@ def test_prepaid_credit_pays_only_known_prices(shoal: Installation) -> None:
     assert "price of 'up/some-model' is not known" in answer.error["message"]
     own = make_key(shoal, "unpriced own", total_nano=USD)
     answer = ask(shoal, own, chat("up/some-model"))
-    assert (answer.status, answer.json["shoal"]["cost_usd"]) == (200, None)
+    assert (answer.status, answer.json["shoal"]["cost_usd"], answer.json["usage"]["cost"]) == (200, None, None)
     assert answer.json["shoal"]["warnings"] == ["the price of this model is unknown"]
 
 

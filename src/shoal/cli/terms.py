@@ -9,6 +9,9 @@ from shoal.core.errors import Fault
 from shoal.core.money import nano_from_usd
 from shoal.core.terms import Terms
 
+ENDPOINTS = ("chat", "completions", "embeddings", "rerank", "responses", "messages", "generate", "count")
+"""As the ledger names them; Google's generateContent is `generate`, its countTokens `count`."""
+
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -24,6 +27,9 @@ def read_terms(**typed: str | int | list[str] | None) -> Terms:
             values[name] = [part.strip() for one in value for part in one.split(",") if part.strip()]
         else:
             values[name] = value
+    for name in values.get("endpoints", ()):  # type: ignore[attr-defined]
+        if not name.endswith("*") and name not in ENDPOINTS:
+            raise Fault("invalid_value", f"--endpoints: there is no {name[:64]!r}; there are {', '.join(ENDPOINTS)}.")
     try:
         return msgspec.convert(values, Terms)
     except (msgspec.ValidationError, ValueError) as error:

@@ -36,7 +36,7 @@ def charge_call(call: Call, usage: Usage, cost_nano: int | None, error: str | No
         cost_nano = _with_overtaken(call, cost_nano)
     if held is not None and attempt is not None and (cost_nano is None or left):
         if attempt.deployment.price is None:
-            return Charge(usage, cost_nano, 0)
+            return Charge(usage, cost_nano, None)
         said = _said(call)
         usage = usage if said is None else reckon(call, attempt.deployment, said)
         own = None if said is None else charge(usage, attempt.deployment.price)

@@ -46,11 +46,7 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     now = time.perf_counter()
     attempt, world = call.attempt, call.world
     deployment = None if attempt is None else attempt.deployment
-    usage = _FREE if call.free else usage or _NO_USAGE
-    cost_nano = charged_nano = _cost_nano(call, status, usage)
-    excess_nano, hold = 0, call.hold
-    if call.principal.metered:
-        usage, cost_nano, charged_nano, excess_nano = charge_call(call, usage, cost_nano, error)
+    usage, cost_nano, charged_nano, excess_nano = _bill(call, status, usage, error)
     if attempt is not None and attempt.error is None:
         attempt.duration_s = now - attempt.started_at
         attempt.usage = usage
@@ -62,10 +58,8 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     overhead_us = max(0, int((now - started - waited_s) * 1e6))
     duration_us = int((now - started) * 1e6)
     first_us = None if first is None else int((first - started) * 1e6)
-    if charged_nano == cost_nano and not excess_nano:
-        written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us)
-    else:
-        written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us, charged_nano, excess_nano)
+    told_nano = None if charged_nano == cost_nano else charged_nano
+    written = receipt.write(call, usage, cost, overhead_us, first_us, duration_us, told_nano, excess_nano)
     entry = Entry(
         call.id,
         int(call.at_s * 1000),
@@ -89,7 +83,7 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
         duration_us,
         error,
         msgspec.Raw(written),
-        "" if hold is None else hold.lease,
+        "" if call.hold is None else call.hold.lease,
         charged_nano,
         call.principal.org_id,
         call.principal.project_id,
@@ -99,10 +93,17 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
         entry = withhold(entry)
     call.settled = call.exchange.settled = True
     world.ledger.append(entry)
-    if hold is not None:
-        hold.settle(charged_nano or 0, _tokens(status, usage))
+    if call.hold is not None:
+        call.hold.settle(charged_nano or 0, _tokens(status, usage))
     world.tally.count(entry)
-    return cost if charged_nano == cost_nano or charged_nano is None else usd_text(charged_nano), written
+    return cost if told_nano is None else usd_text(told_nano), written
+
+
+def _bill(call: Call, status: int, usage: Usage | None, error: str | None) -> tuple[Usage, int | None, int | None, int]:
+    """What was used, what it cost, what the caller pays, and what is the operator's, since it was not held."""
+    usage = _FREE if call.free else usage or _NO_USAGE
+    cost_nano = _cost_nano(call, status, usage)
+    return charge_call(call, usage, cost_nano, error) if call.principal.metered else (usage, cost_nano, cost_nano, 0)
 
 
 def _tokens(status: int, usage: Usage) -> int | None:

@@ -4,6 +4,7 @@ Takers are served in the order in which they came. What is taken comes back by `
 to the lender, in the background, and it outlives whoever waits for it: what it brings is never lost.
 """
 
+import abc
 import asyncio
 import functools
 import logging
@@ -30,7 +31,7 @@ class Refusal(NamedTuple):
     until: float
 
 
-class Stock:
+class Stock(abc.ABC):
     """One quantity of one key. `free` can be taken; `open` is taken, and not yet put back or used up."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -93,13 +94,13 @@ class Stock:
 
     # what a kind of stock decides
 
+    @abc.abstractmethod
     def block(self) -> int:
         """How much is borrowed at a time."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def fetch(self, need: int, want: int) -> Refusal | None:
         """Borrow `want`, or less, but at least `need`, and add it to `free`. A need of 0 is never refused. Errors: Fault."""
-        raise NotImplementedError
 
     # errands
 
