@@ -11,7 +11,7 @@ from installation import Installation
 from shoal.mini.processor import spare
 from upstream import CERTIFICATES, Upstream, certified
 
-pytest_plugins = ["polyglot", "scripted_server"]
+pytest_plugins = ["desk", "polyglot", "scripted_server"]
 
 # the same examples in every run; no deadline, because the machine may be busy with something else
 settings.register_profile("shoal", derandomize=True, deadline=None, database=None)

@@ -84,12 +84,20 @@ class Installation:
 
     def workers(self) -> list[psutil.Process]:
         """Every gateway process that runs now."""
+        return self.children("shoal.wiring.worker")
+
+    def children(self, module: str) -> list[psutil.Process]:
+        """The processes that run a module now."""
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children(recursive=True):
-                if "shoal.wiring.worker" in child.cmdline():
+                if module in child.cmdline():
                     found.append(child)
         return found
+
+    def child(self, module: str) -> psutil.Process:
+        """The process that runs a module."""
+        return wait_for(lambda: next(iter(self.children(module)), None), f"the start of {module}")
 
     def _worker(self) -> psutil.Process | None:
         return next(iter(self.workers()), None)

@@ -138,11 +138,16 @@ def test_a_hopeless_start_ends_the_parent_and_shows_the_error() -> None:
 
 @pytest.mark.parametrize("tree", [["flaky"]], indirect=True)
 def test_a_child_that_is_not_essential_is_started_for_ever_with_growing_pauses(tree: Tree) -> None:
-    times = [time.monotonic() for _ in range(5) if tree.line() == ["flaky", "starts"]]
+    times = [time.monotonic() for _ in range(6) if tree.line() == ["flaky", "starts"]]
     assert times[4] - times[3] > 0.7  # 0.8 s by then; the first pause is 0.1 s
     tree.parent.terminate()
     assert tree.rest() == []
     assert tree.parent.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("tree", [["worker", "flaky"]], indirect=True)
+def test_nobody_waits_for_a_child_that_is_not_essential_and_cannot_start(tree: Tree) -> None:
+    assert ["all", "ready"] in tree.lines(5)
 
 
 @pytest.mark.parametrize("tree", [["worker"]], indirect=True)

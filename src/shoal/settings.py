@@ -58,6 +58,7 @@ class CreditsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[credits]: what prepaid money may be used for."""
 
     unknown_price: Literal["refuse", "allow"] = "refuse"
+    stripe_webhook_secret_env: str | None = None
 
 
 class MiniSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

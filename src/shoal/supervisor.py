@@ -140,7 +140,11 @@ class Supervisor:
         if not told:
             return
         slot.was_ready, slot.failed_starts = True, 0
-        if self.on_ready is not None and all(s.was_ready for s in self._slots):
+        self._announce()
+
+    def _announce(self) -> None:
+        """Nobody waits for an inessential child that could not start."""
+        if self.on_ready is not None and all(s.was_ready or (s.failed_starts and not s.child.essential) for s in self._slots):
             announce, self.on_ready = self.on_ready, None
             announce()
 
@@ -179,9 +183,10 @@ class Supervisor:
             slot.delay_s = FIRST_DELAY_S
         slot.start_at = now + slot.delay_s
         slot.delay_s = min(slot.delay_s * 2, LONGEST_DELAY_S)
-        if slot.child.essential and not slot.was_ready:
+        if not slot.was_ready:
             slot.failed_starts += 1
-            if slot.failed_starts >= STARTS_ALLOWED:
+            self._announce()
+            if slot.child.essential and slot.failed_starts >= STARTS_ALLOWED:
                 self.log(f"shoal: {slot.child.name} failed to start {STARTS_ALLOWED} times, giving up; its error is above")
                 self.stop(1)
 

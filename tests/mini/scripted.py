@@ -10,10 +10,10 @@ from uvicorn.server import ServerState
 
 from shoal.mini.door import MiniDoor
 from shoal.mini.engine import BadGrammar, Capabilities, Full, Piece
-from shoal.mini.serve import listen
 from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.net import host
 from shoal.net.limits import Limits
+from shoal.net.private import listen
 from shoal.net.recall import Memory
 from shoal.net.server import Connection
 

@@ -1,6 +1,8 @@
 """What is kept, for how long, and for whom it is deleted; what pages and statements read of it."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -8,10 +10,13 @@ from firm import Firm, fold, found
 from stored_rows import query
 
 from shoal.core.ledger import Entry
-from shoal.storage import bodies, grants, retention
+from shoal.storage import bodies, grants, request_log, retention
 from shoal.storage.bodies import Body
+from shoal.storage.consumption import By, Span, Used
 from shoal.storage.identifiers import now_ms
+from shoal.storage.pages import Mark
 from shoal.storage.projects import ProjectEdit
+from shoal.storage.request_log import Sought
 from shoal.storage.store import Store
 from shoal.storage.windows import DAY_MS
 
@@ -99,29 +104,81 @@ async def test_reports_sum_what_was_used(store: Store, tmp_path: Path) -> None:
         other.entry(theirs, 100, at_ms=11 * DAY_MS),
     ]
     await fold(store, tmp_path, entries)
-    by_day = await store.reports.usage(firm.id, 0, 99)
+
+    async def used(by: list[By], first: int = 0, last: int = 99, **span: str) -> list[Used]:
+        return await store.consumption.read(Span(first_day=first, last_day=last, **span), by)
+
+    by_day = await used(["day"], org_id=firm.id)
     assert [(one.day, one.requests, one.errors, one.input_tokens, one.charged_nano) for one in by_day] == [
         (10, 1, 0, 7, 5),
         (11, 2, 1, 0, 13),
     ]
-    by_model = await store.reports.usage(firm.id, 0, 99, ["model"])
-    assert [(one.model, one.charged_nano) for one in by_model] == [("a", 12), ("b", 6)]
-    by_key = await store.reports.usage(firm.id, 11, 11, ["key", "project"])
-    assert [(one.key, one.project, one.charged_nano) for one in by_key] == [(second.id, side.id, 7), (key, firm.project_id, 6)]
-    assert [one.charged_nano for one in await store.reports.usage(firm.id, 0, 99, ["project"])] == [11, 7]
-    assert [one.charged_nano for one in await store.reports.usage(firm.id, 0, 99, [], key_id=key)] == [11]
-    assert await store.reports.usage(firm.id, 0, 99, [], key_id=theirs) == []
-    assert [one.charged_nano for one in await store.reports.usage(None, 0, 99, [])] == [118]
-    assert await store.reports.usage(firm.id, 50, 99, []) == []
-    newest = [entry.request_id for entry in sorted(entries[:3], key=lambda one: (one.at_ms, one.request_id), reverse=True)]
-    log = await store.reports.log(firm.id)
-    assert [line["request_id"] for line in log] == newest
-    assert "receipt" not in log[0]
-    page = await store.reports.log(firm.id, before=(log[0]["at_ms"], log[0]["request_id"]), limit=1)
-    assert [line["request_id"] for line in page] == newest[1:2]
-    assert await store.reports.log(firm.id, key_id=theirs) == []
-    assert len(await store.reports.log(firm.id, key_id=key)) == 2
-    assert await store.reports.log("org_nobody") == []
+    assert [(one.model, one.charged_nano) for one in await used(["model"], org_id=firm.id)] == [("a", 12), ("b", 6)]
+    by_key = await used(["key", "project"], 11, 11, org_id=firm.id)
+    assert {(one.key, one.project, one.charged_nano) for one in by_key} == {(second.id, side.id, 7), (key, firm.project_id, 6)}
+    assert {(one.project, one.charged_nano) for one in await used(["project"], org_id=firm.id)} == {(firm.project_id, 11), (side.id, 7)}
+    assert [one.charged_nano for one in await used([], org_id=firm.id, key_id=key)] == [11]
+    assert [one.charged_nano for one in await used(["day"], org_id=firm.id, project_id=side.id)] == [7]
+    assert [one.charged_nano for one in await used(["day"], org_id=firm.id, model="b")] == [6]
+    assert await used(["day"], org_id=firm.id, key_id=theirs) == []
+    assert await used(["day"], 50, org_id=firm.id) == []
+    assert {(one.organisation, one.charged_nano) for one in await used(["organisation"])} == {(firm.id, 18), (other.id, 100)}
+    assert [one.charged_nano for one in await used([])] == [118]
+    both = await used(["day", "model"], org_id=firm.id)
+    pages = [
+        await store.consumption.read(Span(first_day=0, last_day=99, org_id=firm.id), ["day", "model"], skip=n, limit=1) for n in range(4)
+    ]
+    assert pages == [[one] for one in both] + [[]] * (4 - len(both))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_pages_of_the_log_are_all_that_is_sought_newest_first(store: Store, tmp_path: Path, limit: int) -> None:
+    firm, other = await found(store, name="firm"), await found(store, name="other")
+    side = await store.projects.create(firm.id, ProjectEdit(name="side"), actor="x")
+    key, theirs = await firm.key(), await other.key()
+    entries = []
+    for number in range(12):
+        fields = {"model": "ab"[number % 2], "status": 200 + number % 3 * 100, "project_id": (side.id, firm.project_id)[number % 4 > 1]}
+        entries.append(firm.entry(key, 5, at_ms=1000 + number // 3, **fields))
+    await fold(store, tmp_path, [*entries, other.entry(theirs, 1, at_ms=1001)])
+
+    async def walk(**sought: Any) -> list[str]:
+        ids: list[str] = []
+        after: Mark | None = None
+        while True:
+            found_ = await store.request_log.read(Sought(org_id=firm.id, **sought), after=after, limit=limit)
+            assert len(found_.requests) <= limit
+            ids += [one.request_id for one in found_.requests]
+            after = found_.after
+            if after is None:
+                return ids
+
+    def expected(wanted: Callable[[Entry], bool]) -> list[str]:
+        rows = sorted((one for one in entries if wanted(one)), key=lambda one: (one.at_ms, one.request_id), reverse=True)
+        return [one.request_id for one in rows]
+
+    assert await walk() == expected(lambda one: True)
+    assert await walk(model="a") == expected(lambda one: one.model == "a")
+    assert await walk(status=400, model="b") == expected(lambda one: one.status == 400 and one.model == "b")
+    assert await walk(project_id=side.id) == expected(lambda one: one.project_id == side.id)
+    assert await walk(key_id=key, from_ms=1001, until_ms=1003) == expected(lambda one: 1001 <= one.at_ms < 1003)
+    assert await walk(model="nobody's") == []
+    assert await walk(key_id=theirs) == []
+
+
+async def test_a_page_of_the_log_looks_at_a_bounded_part_of_it(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_log, "_LOOKED_AT", 3)
+    firm = await found(store)
+    await fold(
+        store, tmp_path, [firm.entry("key_a", 1, at_ms=1000 + number, model="rare" if number == 0 else "usual") for number in range(10)]
+    )
+    pages, after, ids = 0, None, []
+    while True:
+        page = await store.request_log.read(Sought(org_id=firm.id, model="rare"), after=after, limit=2)
+        pages, ids, after = pages + 1, ids + [one.at_ms for one in page.requests], page.after
+        if after is None:
+            break
+    assert (ids, pages) == ([1000], 4)
 
 
 async def test_a_statement_goes_from_one_balance_to_the_other(store: Store, tmp_path: Path) -> None:

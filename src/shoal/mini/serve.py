@@ -10,7 +10,6 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import stat
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from shoal.mini.engine import Engine
 from shoal.mini.pull import PullFailed
 from shoal.mini.served import ServedChat, ServedEmbedder
 from shoal.net import host, parent
+from shoal.net.private import listen
 
 log = logging.getLogger("shoal.mini")
 
@@ -54,23 +54,6 @@ def follow_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     parent.follow_parent(lambda: os._exit(0))  # at once: nobody is left to read an answer
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening Unix socket that only this user can reach; a dead one at `path` is replaced. Raises OSError, also when one is alive."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    if path.is_socket():
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            if probe.connect_ex(str(path)) == 0:
-                raise FileExistsError(f"another process already serves at {path}")
-        path.unlink()
-    mask = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-    finally:
-        os.umask(mask)
-    sock.listen(1024)
-    return sock
 
 
 class Mini:

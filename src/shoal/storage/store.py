@@ -27,7 +27,6 @@ from shoal.storage.payments import Payments
 from shoal.storage.projects import Projects
 from shoal.storage.reach import ReachedEngine
 from shoal.storage.receipts import Receipts
-from shoal.storage.reports import Reports
 from shoal.storage.request_log import RequestLog
 from shoal.storage.responses import Responses
 from shoal.storage.retention import Retention
@@ -51,7 +50,6 @@ class Store:
         self.grants = Grants(engine)
         self.statements = Statements(engine)
         self.spending = Spending(engine)
-        self.reports = Reports(engine)
         self.bodies = Bodies(engine)
         self.retention = Retention(engine)
         self.codes = Codes(engine)

@@ -27,9 +27,9 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
     address, port = listener.getsockname()[:2]
     url = f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
     metrics = Path(tempfile.mkdtemp(prefix="shoal-metrics-"))
-    socket = _mini_socket(settings, home)
-    children = [_worker(number, config, listener.fileno(), socket, metrics) for number in range(server.workers)]
-    children.append(_bookkeeper(config))
+    socket, desk = _mini_socket(settings, home), _short(home / "desk.sock")
+    children = [_worker(number, config, listener.fileno(), socket, desk, metrics) for number in range(server.workers)]
+    children += [_bookkeeper(config), _desk(config, desk)]
     if socket is not None:
         children.append(_mini(settings, home, socket))
     supervisor = Supervisor(children, grace_s=server.drain_s + server.grace_s + 5.0, listeners=[listener], on_ready=lambda: on_ready(url))
@@ -76,8 +76,8 @@ def check(settings: Settings, config: Path | None) -> None:
                 raise wrong(keys, f'models."{name}".deployments[{number}].price_like: {reason}')
 
 
-def _worker(number: int, config: Path | None, listener: int, socket: Path | None, metrics: Path) -> Child:
-    argv = [sys.executable, "-m", "shoal.wiring.worker", "--fd", str(listener), "--number", str(number)]
+def _worker(number: int, config: Path | None, listener: int, socket: Path | None, desk: Path, metrics: Path) -> Child:
+    argv = [sys.executable, "-m", "shoal.wiring.worker", "--fd", str(listener), "--number", str(number), "--desk-socket", str(desk)]
     if config is not None:
         argv += ["--config", str(config)]
     if socket is not None:
@@ -95,6 +95,11 @@ def _bookkeeper(config: Path | None) -> Child:
     return Child("the bookkeeper", argv, last=True)  # after the workers: it folds what they leave
 
 
+def _desk(config: Path | None, socket: Path) -> Child:
+    argv = [sys.executable, "-m", "shoal.wiring.desk", "--socket", str(socket), *(["--config", str(config)] if config is not None else [])]
+    return Child("the desk", argv, essential=False)
+
+
 def _mini(settings: Settings, home: Path, socket: Path) -> Child:
     mini = settings.mini
     argv = [sys.executable, "-m", "shoal.mini.serve", "--socket", str(socket), "--home", str(home), "--model", mini.model]
@@ -103,10 +108,14 @@ def _mini(settings: Settings, home: Path, socket: Path) -> Child:
 
 
 def _mini_socket(settings: Settings, home: Path) -> Path | None:
-    """Where the mini listens: configured, or in SHOAL_HOME, or, where that path is too long for a socket, in a private directory."""
+    """Where the mini listens: configured, or in SHOAL_HOME."""
     if not settings.mini.enabled:
         return None
-    path = Path(settings.mini.socket) if settings.mini.socket else home / "mini.sock"
+    return _short(Path(settings.mini.socket) if settings.mini.socket else home / "mini.sock")
+
+
+def _short(path: Path) -> Path:
+    """A socket's path, or, where that is too long for a socket, one in a private directory."""
     if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
-        return Path(tempfile.mkdtemp(prefix="shoal-")) / "mini.sock"
+        return Path(tempfile.mkdtemp(prefix="shoal-")) / path.name
     return path

@@ -82,17 +82,14 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
             store.responses,
             _spent_finder(store),
         )
-        proxies = [ipaddress.ip_network(one, strict=False) for one in settings.server.trusted_proxies]
-        desk = None if desk_socket is None else Desk(desk_socket)
-        door = Door(keyring, Knocks(settings.server.refusals_per_s, time.monotonic), world, status, proxies, desk)
+        door = _door(settings, keyring, world, status, desk_socket)
         background = [
             _keep("keys", keyring.follow),
             _keep("accounts", accounts.run),
             _keep("discovery", within.discovery.follow),
             _keep("metrics", lambda: _publish(metrics)),
         ]
-        if within.minnow is not None:
-            background.append(_keep("minnow", within.minnow.follow))
+        background += [_keep("minnow", within.minnow.follow)] if within.minnow is not None else []
         tasks = [asyncio.create_task(one) for one in background]
         gc.collect()
         gc.freeze()  # what exists now stays: no collection needs to walk it again
@@ -133,6 +130,12 @@ def _world(settings: Settings, within: Reach, store: Store, journal: Journal, ta
         accounts=accounts,
         allows_unpriced=settings.credits.unknown_price == "allow",
     )
+
+
+def _door(settings: Settings, keyring: Keyring, world: World, status: Status, desk_socket: Path | None) -> Door:
+    proxies = [ipaddress.ip_network(one, strict=False) for one in settings.server.trusted_proxies]
+    knocks = Knocks(settings.server.refusals_per_s, time.monotonic)
+    return Door(keyring, knocks, world, status, proxies, None if desk_socket is None else Desk(desk_socket))
 
 
 async def _keep(name: str, work: Callable[[], Awaitable[None]]) -> None:

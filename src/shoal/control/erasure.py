@@ -1,0 +1,39 @@
+"""One user's data, deleted at the user's wish: what was asked and answered, and for whom it was."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import post
+from msgspec import Meta
+
+from shoal.control.actor import Actor
+from shoal.control.options import Options
+from shoal.control.parameters import Id
+from shoal.storage.store import Store
+
+
+class Wish(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whose data is to be deleted: the `user`, or `safety_identifier`, that callers sent."""
+
+    user: Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class ForgottenView(msgspec.Struct, frozen=True, kw_only=True):
+    """How many requests forgot for whom they were, and how many bodies and kept answers were deleted. Costs stay: they are the books."""
+
+    requests: int
+    bodies: int
+    responses: int
+
+
+@post("/organisations/{org_id:str}/user-deletions", status_code=200)
+async def forget_user(org_id: Id, data: Wish, actor: Actor, store: Store, options: Options) -> ForgottenView:
+    """Delete one user's data."""
+    actor.require("owner", org_id)
+    await store.organisations.find(org_id)
+    await options.flush()
+    gone = await store.retention.forget(org_id, data.user, actor=actor.name)
+    return ForgottenView(requests=gone.requests, bodies=gone.bodies, responses=gone.responses)
+
+
+HANDLERS = [forget_user]

@@ -1,0 +1,12 @@
+"""What the admin API is told of its surroundings when it is put together."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+
+class Options(msgspec.Struct, frozen=True):
+    """`stripe_secret` proves what Stripe sends, None where none is configured; `flush` folds what journals still hold into the store."""
+
+    flush: Callable[[], Awaitable[None]]
+    stripe_secret: bytes | None = None
