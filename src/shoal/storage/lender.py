@@ -46,6 +46,7 @@ class StoreLender:
         """See `core.lending.Lender`."""
         async with self._turn(key_id), _reached():
             end = asyncio.get_running_loop().time() + RECALL_S
+            last = False
             while True:
                 self._unsure.add(key_id)
                 async with asyncio.timeout(PATIENCE_S), self._money.begin() as connection:
@@ -54,12 +55,12 @@ class StoreLender:
                 self._lent[key_id] = loan.lent_nano
                 if loan.grant.short is None:
                     self._unsure.discard(key_id)
-                if loan.grant.short is None or not loan.grant.short.in_flight or asyncio.get_running_loop().time() >= end:
+                if loan.grant.short is None or not loan.grant.short.in_flight or last or asyncio.get_running_loop().time() >= end:
                     return loan.grant
                 async with asyncio.timeout(PATIENCE_S), self._money.begin() as connection:
-                    if not await leases.recall(connection, self.lifeline.id, key_id, loan):
-                        return loan.grant
-                await asyncio.sleep(_LOOK_S)
+                    last = not await leases.recall(connection, self.lifeline.id, key_id, loan)
+                if not last:  # otherwise whoever held it has given it back meanwhile: look once more
+                    await asyncio.sleep(_LOOK_S)
 
     async def give_back(self, key_id: str, lease: str, amount_nano: int) -> None:
         """See `core.lending.Lender`. It is done even where the store is away: what could not be said is said by `beat`."""
