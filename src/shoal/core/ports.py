@@ -87,13 +87,11 @@ class AnswerReader(Protocol):
     """An upstream's streamed answer, bytes to deltas; the bytes may be cut anywhere.
 
     `failed` is the fault that broke it; where deltas came before it in the same bytes, they are given first, and the next call raises it.
+    `whole`: the answer is complete, and what may follow are counts.
     """
 
     failed: Fault | None
-
-    @property
-    def whole(self) -> bool:
-        """Whether the answer is complete: what may follow are counts."""
+    whole: bool
 
     def feed(self, data: bytes) -> list[Delta]:
         """What these bytes complete. Errors: Fault, for an error event (its own kind) or what cannot be read (upstream_garbled)."""
@@ -148,14 +146,11 @@ class CallerDialect(Protocol):
 
 
 class Passage(Protocol):
-    """A streamed answer on its way from upstream to caller."""
+    """A streamed answer on its way from upstream to caller. `whole`: it is complete, and what may follow are counts."""
 
     done: bool
     failed: Fault | None
-
-    @property
-    def whole(self) -> bool:
-        """Whether the answer is complete: what may follow are counts."""
+    whole: bool
 
     def feed(self, data: bytes) -> bytes:
         """Bytes for the caller. Errors: Fault. An error event of the upstream sets `failed`; nothing comes after it."""

@@ -161,15 +161,12 @@ class Translation:
         self._usage: Usage | None = None
         self._before: list[Delta] = []  # what was said before there was anything to show: somebody else may still answer
         self._shows = False
-        self.done = False
+        self.done = self.whole = False
         self.failed: Fault | None = None
-
-    @property
-    def whole(self) -> bool:
-        return self._reader.whole
 
     def feed(self, data: bytes) -> bytes:
         out = self.write(self._reader.feed(data))
+        self.whole = self._reader.whole
         self.failed = self._reader.failed  # what came before a fault in the same bytes is the caller's
         return out
 

@@ -33,17 +33,13 @@ class Splitter(Protocol[Cut]):
 
 
 class _Streamed(ABC, Generic[Event]):
-    """A stream, event by event."""
+    """A stream, event by event. `whole` is set once the answer is complete: what may follow are counts."""
 
     def __init__(self, splitter: Splitter[Event]) -> None:
         self._splitter = splitter
         self._over = False  # what came after the whole answer could not be read
         self.failed: Fault | None = None
-
-    @property
-    @abstractmethod
-    def whole(self) -> bool:
-        """Whether the answer is complete: what may follow are counts."""
+        self.whole = False
 
     def _break(self, error: Exception) -> None:
         """The stream cannot be read on."""

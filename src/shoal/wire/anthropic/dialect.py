@@ -8,7 +8,6 @@ from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
-from shoal.wire import streamed
 from shoal.wire.anthropic import answers, errors, forward, requests, streams, writing
 
 
@@ -69,7 +68,7 @@ class Forward:
 
     def stream(self, request: forward.Request, settle: Settle) -> Passage:
         """A streamed answer, forwarded event by event."""
-        return forward.Stream(settle, streamed.is_silent_to(streams.Reader()))
+        return forward.Stream(settle, forward.is_silent)
 
 
 UPSTREAM = Upstream()

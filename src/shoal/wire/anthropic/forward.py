@@ -94,6 +94,18 @@ def _insert(body: bytes, raw: bytes, cost: str | None, receipt: bytes) -> bytes:
     return body[:end] + tail
 
 
+def is_silent(event: bytes) -> bool:
+    """Whether an event shows nothing of the answer: it only announces it, or opens what is still empty. Errors: msgspec's."""
+    data = streams.payload(event)
+    if data is None or not data.strip():
+        return True
+    seen = streams.decoder.decode(data)
+    if seen.type != "content_block_start" or seen.content_block is None:
+        return seen.type in ("message_start", "ping")
+    block = seen.content_block
+    return block.type in ("text", "thinking") and not (block.text or block.thinking or block.signature)
+
+
 class Stream(streamed.Passing):
     """A stream on its way through."""
 
@@ -102,11 +114,6 @@ class Stream(streamed.Passing):
         self._settled = False
         self._counts = usage.Counts()
         self._usage: Usage | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether the upstream has said why it stopped."""
-        return self._settled
 
     def is_plain(self, data: bytes) -> bool:
         """Whether there is nothing here but words."""
@@ -122,7 +129,7 @@ class Stream(streamed.Passing):
             raise errors.read_within(data)
         self._count(seen.message.usage if seen.message is not None else seen.usage)
         if seen.type == "message_delta" and seen.delta is not None and seen.delta.stop_reason is not None and not self._settled:
-            self._settled = True
+            self._settled = self.whole = True
             return _insert(event, bytes(seen.usage), *self.settle(self._usage))
         if seen.type != "message_stop":
             return event
@@ -139,7 +146,7 @@ class Stream(streamed.Passing):
         """The receipt, where no event was there to carry it."""
         if self._settled:
             return b""
-        self._settled = True
+        self._settled = self.whole = True
         return b": shoal %b\n\n" % self.settle(self._usage)[1]
 
     def end(self) -> bytes:

@@ -76,15 +76,10 @@ class Reader(streamed.Reader[bytes]):
         self._open: dict[int, _Open] = {}
         self._counts = usage.Counts()
         self._calls = self._thoughts = self._length = 0
-        self._began = self._ended = False
+        self._began = False
         self._closed = False
         self._id = ""
         self._reason: str | None = None  # as the first event had it
-
-    @property
-    def whole(self) -> bool:
-        """Whether the upstream has said why it stopped."""
-        return self._ended
 
     def take(self, event: bytes, out: list[Delta]) -> None:
         """Add what an event says."""
@@ -187,12 +182,12 @@ class Reader(streamed.Reader[bytes]):
         self._count(event.usage, out)
 
     def _finish(self, delta: _Delta, out: list[Delta]) -> None:
-        if self._ended:
+        if self.whole:
             return
         self._begin(_Message(), out)
         for index in sorted(self._open):
             self._stop(index, out)
-        self._ended = True
+        self.whole = True
         if delta.stop_details is not None and delta.stop_details.explanation:
             out.append(RefusalDelta(delta.stop_details.explanation))
         out.append(Ended(answers.finish(delta.stop_reason, self._calls > 0), stop_sequence=delta.stop_sequence))

@@ -88,18 +88,12 @@ class Reader(streamed.Reader[Frame]):
         self._names = renamed(conversation)
         self._origin = origin_of(conversation)
         self._began = False
-        self._ended = False
         self._calls: dict[int, _Call] = {}
         self._redacted: dict[int, bytes] = {}
         self._pictures: dict[int, tuple[str, bytes]] = {}
         self._cited: dict[int, list[msgspec.Raw]] = {}  # by block; they may come before the words that they are for
         self._starts: dict[int, int] = {}
         self._length = 0
-
-    @property
-    def whole(self) -> bool:
-        """Whether the upstream has said why it stopped; what was used may follow."""
-        return self._ended
 
     def take(self, event: Frame, out: list[Delta]) -> None:
         """Add what a frame says."""
@@ -125,7 +119,7 @@ class Reader(streamed.Reader[Frame]):
                 for block in sorted(self._cited):
                     yield from self._stop(block)
                 finish = read_finish(event.stopReason, any(call.index is not None for call in self._calls.values()))
-                self._ended = True
+                self.whole = True
                 yield Ended(finish, stop_sequence=stop_sequence_of(event.additionalModelResponseFields))
             case "metadata" if event.usage is not None:
                 yield Used(read_usage(event.usage, event.serviceTier))

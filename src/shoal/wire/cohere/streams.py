@@ -52,14 +52,8 @@ class Reader(streamed.Reader[bytes]):
         super().__init__(sse.Splitter())
         self._model = conversation.model
         self._began = False
-        self._ended = False
         self._calls: dict[int, int] = {}
         self._silent: set[int] = set()
-
-    @property
-    def whole(self) -> bool:
-        """Whether the upstream has said why it stopped."""
-        return self._ended
 
     def take(self, event: bytes, out: list[Delta]) -> None:
         """Add what an event says."""
@@ -118,7 +112,7 @@ class Reader(streamed.Reader[bytes]):
         for place in sorted(self._silent):
             yield ToolCallDelta(self._calls[place], arguments="{}")
         finish = read_finish(delta.finish_reason, bool(self._calls))
-        self._ended = True
+        self.whole = True
         yield Ended(finish)
         if delta.usage is not None:
             yield Used(read_usage(delta.usage))

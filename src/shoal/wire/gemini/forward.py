@@ -91,11 +91,6 @@ class Stream(streamed.Passing):
         self._opened = False
         self._usage: Usage | None = None
 
-    @property
-    def whole(self) -> bool:
-        """Whether the upstream has said why it stopped."""
-        return self._last is not None
-
     def take(self, event: bytes) -> bytes:
         """What is passed on of an event, or of the one before it."""
         data = payload(event)
@@ -107,7 +102,7 @@ class Stream(streamed.Passing):
         self._usage = _usage_of(seen) or self._usage
         if self._last is None and not _finished(seen):
             return self._send(event)
-        before, self._last = self._last, event
+        before, self._last, self.whole = self._last, event, True
         return b"" if before is None else self._send(before)
 
     def _send(self, event: bytes) -> bytes:

@@ -36,16 +36,12 @@ class Reader(streamed.Reader[bytes]):
         super().__init__(sse.Splitter())
         self._reading = Reading()
 
-    @property
-    def whole(self) -> bool:
-        """Whether every candidate has said why it stopped."""
-        return self._reading.ended
-
     def take(self, event: bytes, out: list[Delta]) -> None:
         """Add what an event says."""
         data = payload(event)
         if data:
             out += self._reading.take(decode(data))
+            self.whole = self._reading.ended
 
     def end(self, out: list[Delta]) -> None:
         """Add why it stopped. Errors: Fault upstream_garbled for an answer without a usable word."""

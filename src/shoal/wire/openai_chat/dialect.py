@@ -11,7 +11,6 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import AnswerReader, AnswerWriter, CallerDialect, Passage, Settle, UpstreamDialect
 from shoal.core.ports import Forward as ForwardPort
-from shoal.wire import streamed
 from shoal.wire.openai_chat import answers, errors, forward, requests, streams
 from shoal.wire.openai_chat.extensions import adapt
 from shoal.wire.openai_chat.manners import manner_of
@@ -75,13 +74,12 @@ class Forward:
 
     def complete(self, request: Request, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions."""
-        return forward.complete(body, settle)
+        return forward.complete(body, settle, chosen=isinstance(request.fields, ChatFields | CompletionFields))
 
     def stream(self, request: Request, settle: Settle) -> Passage:
         """A streamed answer, forwarded event by event."""
         n = request.fields.n or 1
-        is_silent = streamed.is_silent_to(streams.Reader(n)) if isinstance(request.fields, ChatFields) else None
-        return forward.Stream(request.wants_usage, settle, n, is_silent)
+        return forward.Stream(request.wants_usage, settle, n, forward.is_silent)
 
 
 UPSTREAM: UpstreamDialect = Upstream()

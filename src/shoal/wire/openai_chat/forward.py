@@ -100,8 +100,11 @@ def _with_usage(request: Request) -> bytes:
     return splice(bytes(members_of(request.body)["stream_options"]), {"include_usage": b"true"})
 
 
-def complete(body: bytes, settle: Settle) -> bytes:
-    """A whole answer with its two insertions. Errors: Fault when it is not a JSON object, or is an error in a 200."""
+def complete(body: bytes, settle: Settle, chosen: bool = False) -> bytes:
+    """A whole answer, which must have choices where they were asked for (`chosen`), with its two insertions.
+
+    Errors: Fault when it is not a JSON object, has none of its choices, or is an error in a 200.
+    """
     try:
         if not body.isascii():
             body.decode()  # raw members are not decoded
@@ -113,6 +116,8 @@ def complete(body: bytes, settle: Settle) -> bytes:
     failed_within = seen.base_resp is not None and seen.base_resp.status_code
     if failed_within or bytes(seen.error) not in chunks.NO_ERROR:
         raise errors.read_within(body)
+    if chosen and not seen.choices:
+        raise errors.read_instead(body)
     for choice in seen.choices or ():
         chunks.check(choice.finish_reason, choice.error)
     raw = bytes(seen.usage)
@@ -126,7 +131,7 @@ def _read(body: bytes) -> _Whole:
         return _whole.decode(body)
     except msgspec.ValidationError:
         seen = _answer.decode(body)
-        return _Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier)
+        return _Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier, [_Said()])
 
 
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
@@ -161,6 +166,35 @@ def _usage_of(body: bytes) -> bytes:
     return bytes(_answer.decode(sse.data_of(body) or body).usage)  # no line of a JSON object begins with `data:`
 
 
+class _Begun(msgspec.Struct):
+    delta: dict[str, msgspec.Raw] | None = None
+    finish_reason: str | None = None
+    text: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+
+
+class _Beginning(msgspec.Struct):
+    choices: list[_Begun] | None = None
+
+
+_beginning = msgspec.json.Decoder(_Beginning)
+_EMPTY = (b"null", b'""', b"[]", b"{}")
+
+
+def is_silent(event: bytes) -> bool:
+    """Whether an event shows nothing of the answer: a comment, a role, an empty text. Errors: msgspec's, for what is no chunk."""
+    data = sse.data_of(event)
+    if data is None or not data.strip():
+        return True
+    if data.strip() == b"[DONE]":
+        return False
+    for choice in _beginning.decode(data).choices or ():
+        said = [raw for name, raw in (choice.delta or {}).items() if name != "role"]
+        if choice.finish_reason or any(bytes(raw) not in _EMPTY for raw in (*said, choice.text, choice.message)):
+            return False
+    return True
+
+
 class Stream(streamed.Passing):
     """A stream on its way through. `n` choices were asked for; whoever gives fewer says [DONE]."""
 
@@ -173,11 +207,6 @@ class Stream(streamed.Passing):
         self._n = n
         self._finished: set[int] = set()
 
-    @property
-    def whole(self) -> bool:
-        """Whether all choices have said why they stopped, or the upstream has said [DONE]."""
-        return self.done or len(self._finished) >= self._n
-
     def is_plain(self, data: bytes) -> bool:
         """Whether there is nothing here but words."""
         return not _notable(data)
@@ -189,7 +218,7 @@ class Stream(streamed.Passing):
             return event
         if data.strip() == b"[DONE]":
             last = self._last_words()
-            self.done = True
+            self.done = self.whole = True
             return last + event
         if event.startswith(chunks.ERROR_EVENT):
             raise errors.read_within(data)
@@ -202,6 +231,7 @@ class Stream(streamed.Passing):
         for choice in choices:
             chunks.check(choice.finish_reason, choice.error)
         self._finished.update(choice.index or 0 for choice in choices if choice.finish_reason)
+        self.whole = len(self._finished) >= self._n
         if contents.are_listed(data):
             event = b"data: %b\n\n" % contents.write_out(data)
         raw = bytes(chunk.usage)

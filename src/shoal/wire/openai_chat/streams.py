@@ -38,11 +38,6 @@ class Reader(streamed.Reader[bytes]):
         self._n = n
         self._done = False
 
-    @property
-    def whole(self) -> bool:
-        """Whether all choices have said why they stopped, or the upstream has said [DONE]."""
-        return self._done or (self._told.finished and len(self._told.choices) >= self._n)
-
     def take(self, event: bytes, out: list[Delta]) -> None:
         """Add what an event says."""
         data = sse.data_of(event)
@@ -53,10 +48,11 @@ class Reader(streamed.Reader[bytes]):
         if data.strip() != b"[DONE]":
             for delta in self._told.take(chunks.decode(data)):
                 out.append(delta)  # one by one, so that those before a fault are kept
+            self.whole = self._told.finished and len(self._told.choices) >= self._n
         elif not self._told.choices:
             raise Fault("upstream_garbled", "The upstream's stream ended without an answer.")
         else:
-            self._done = True
+            self._done = self.whole = True
             out += self._told.end()
 
     def end(self, out: list[Delta]) -> None:

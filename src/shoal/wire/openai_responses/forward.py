@@ -155,11 +155,6 @@ class Stream(streamed.Passing):
         self._kept = kept_of(request)
         self.response = b""
 
-    @property
-    def whole(self) -> bool:
-        """Whether the response has come whole, in its last event."""
-        return self.done
-
     def is_plain(self, data: bytes) -> bool:
         """Whether there is nothing here but words."""
         return not _is_notable(data)
@@ -188,7 +183,7 @@ class Stream(streamed.Passing):
     def _last(self, event: bytes, data: bytes, response: bytes) -> bytes:
         seen = _response.decode(response)
         self.response = insert(response, self._kept, *self.settle(usage.read(seen.usage, seen.service_tier)))
-        self.done = True
+        self.done = self.whole = True
         return _replace(event, data, response, self.response)
 
     def end(self) -> bytes:

@@ -47,12 +47,7 @@ class Reader(streamed.Reader[bytes]):
     def __init__(self) -> None:
         super().__init__(sse.Splitter())
         self._reading = Reading()
-        self._began = self._ended = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether the response has come whole, in its last event."""
-        return self._ended
+        self._began = False
 
     def take(self, event: bytes, out: list[Delta]) -> None:
         """Add what an event says."""
@@ -61,7 +56,7 @@ class Reader(streamed.Reader[bytes]):
 
     def _read(self, event: bytes) -> Iterator[Delta]:
         data = sse.data_of(event)
-        if data is None or self._ended or data.strip() in (b"", b"[DONE]"):
+        if data is None or self.whole or data.strip() in (b"", b"[DONE]"):
             return
         kind = _kind.decode(data)
         if kind.type == "error" or (kind.type is None and kind.error is not ABSENT):
@@ -69,7 +64,7 @@ class Reader(streamed.Reader[bytes]):
         handle = _HANDLERS.get(kind.type or "")
         if handle is not None:
             yield from self._after_began(handle(self._reading, _event.decode(data)))
-            self._ended = kind.type in _LAST
+            self.whole = kind.type in _LAST
 
     def _after_began(self, deltas: Iterator[Delta]) -> Iterator[Delta]:
         """The same with Began once and first, though an upstream may leave out the event that tells it."""
