@@ -306,6 +306,16 @@ def test_who_guesses_keys_is_slowed_down(tight: Installation) -> None:
         wait_for(lambda: caller.ask(chat("up/x")).status == 401, "forgiveness")
 
 
+def test_many_who_come_at_once_with_a_new_key_are_no_strangers(tight: Installation) -> None:
+    secret = tight.shoal("keys", "create", "many").strip()
+    callers = [Caller(tight.port, secret) for _ in range(15)]
+    for caller in callers:
+        caller.send(request(secret, chat("up/x")))
+    assert [caller.answer().status for caller in callers] == [200] * 15
+    for caller in callers:
+        caller.socket.close()
+
+
 def test_who_is_one_too_many_is_told(tight: Installation) -> None:
     callers = [Caller(tight.port, tight.key) for _ in range(30)]
     try:

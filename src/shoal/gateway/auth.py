@@ -5,6 +5,7 @@ about how near a guess was.
 """
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -72,14 +73,30 @@ class Keyring:
             return holder
         return None
 
-    async def look_up(self, digest: bytes) -> Principal | None:
-        """The holder of a key, asking the store: once, however many wait for the same answer, and about a few keys at a time."""
+    def is_asked(self, digest: bytes) -> bool:
+        """Whether the store is being asked about this key."""
+        return digest in self._asking
+
+    def ask(self, digest: bytes) -> asyncio.Task[None]:
+        """Ask the store about a key: once, however many wait for the same answer, and about a few keys at a time."""
         asking = self._asking.get(digest)
         if asking is None:
             asking = self._asking[digest] = asyncio.get_running_loop().create_task(self._ask(digest))
-            asking.add_done_callback(lambda _: self._asking.pop(digest, None))
-        await asyncio.shield(asking)
-        return self.find(digest)
+            asking.add_done_callback(functools.partial(self._answered, digest))
+        return asking
+
+    def _answered(self, digest: bytes, asking: asyncio.Task[None]) -> None:
+        self._asking.pop(digest, None)
+        if not asking.cancelled():
+            asking.exception()  # whoever waits has it; perhaps nobody does any more
+
+    async def look_up(self, digest: bytes) -> Principal | None:
+        """The holder of a key that memory may not know yet."""
+        holder = self.find(digest)
+        if holder is None:
+            await asyncio.shield(self.ask(digest))
+            holder = self.find(digest)
+        return holder
 
     async def _ask(self, digest: bytes) -> None:
         async with self._turns:

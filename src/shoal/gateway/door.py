@@ -119,7 +119,8 @@ class Door:
             exchange.holder = self._keys.find(exchange.ticket)
             self._require_address(exchange, exchange.holder)
         if exchange.holder is None:
-            self._knocks.count(origin(exchange.peer, exchange.headers, self._proxies))
+            if secret is None or not self._keys.is_asked(exchange.ticket):  # many may come at once with a key that was just made
+                self._knocks.count(origin(exchange.peer, exchange.headers, self._proxies))
             if secret is None:
                 raise Fault(
                     "invalid_api_key", "No API key was given; send 'Authorization: Bearer KEY'. `shoal keys create NAME` makes one."
@@ -128,6 +129,7 @@ class Door:
                 raise _wrong_key()
             if self._keys.find_admin(exchange.ticket) is not None:
                 raise Fault("forbidden", "This is a key for administration: it opens /admin/v1 and nothing else.")
+            self._keys.ask(exchange.ticket)
 
     def _count_stranger(self, exchange: Exchange) -> None:
         """The desk looks at keys itself; here it is seen only how often it is asked without one. Errors: Fault rate_limited."""
