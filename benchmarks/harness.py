@@ -274,25 +274,32 @@ def shoal_python() -> str:
 class Shoal:
     """`shoal serve` in a home of its own, with a key from `shoal keys create`."""
 
-    def __init__(self, home: Path, config: str, core: int | None, mini: bool = False, name: str = "shoal") -> None:
+    def __init__(self, home: Path, config: str, core: int | None, mini: bool = False, name: str = "shoal", workers: int = 1) -> None:
         home.mkdir(parents=True, exist_ok=True)
         (home / "bench.toml").write_text(config)
-        environment = {"SHOAL_HOME": str(home)}
+        self.home, self._name, self._core = home, name, core
+        self._environment = {"SHOAL_HOME": str(home), "SHOAL_CONFIG": str(home / "bench.toml")}
         key = subprocess.run(
             [shoal_python(), "-m", "shoal", "keys", "create", "bench"],
             capture_output=True,
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **environment},
+            env={**os.environ, **self._environment},
         )
         if key.returncode:
             raise Trouble(f"shoal keys create failed: {key.stderr.strip()}")
         port = find_port()
-        argv = [shoal_python(), "-m", "shoal", "serve", "--config", str(home / "bench.toml"), "--port", str(port), "--workers", "1"]
+        self._argv = [shoal_python(), "-m", "shoal", "serve", "--port", str(port), "--workers", str(workers)]
+        self._argv += [] if mini else ["--no-mini"]
         self.url = f"http://127.0.0.1:{port}/v1/chat/completions"
         self.headers = {"authorization": f"Bearer {key.stdout.strip()}"}
-        self.process = Process(name, argv if mini else [*argv, "--no-mini"], core, environment)
+        self.process = self.start()
+
+    def start(self) -> Process:
+        """Start it, once more where it has ended."""
+        self.process = Process(self._name, self._argv, self._core, self._environment)
+        return self.process
 
     def worker(self) -> psutil.Process:
         """The process that serves: below the supervisor, the one with the most memory."""

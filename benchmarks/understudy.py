@@ -1,13 +1,14 @@
 """A small model server that can be made to fail: `python benchmarks/understudy.py PORT DOWN_S`, a parent and the child that serves.
 
 It speaks OpenAI's chat completions, whole and streamed, and always says TEXT; given a beginning of it, it goes on from there, as vLLM's
-`continue_final_message` does. SIGUSR1 makes the child answer 429 with a Retry-After until SIGUSR2; SIGSTOP makes it stall; SIGKILL ends it,
-and DOWN_S later the parent forks another.
+`continue_final_message` does. As VARIED it claims to have used any number of tokens, up to `max_tokens`. SIGUSR1 makes the child
+answer 429 with a Retry-After until SIGUSR2; SIGSTOP makes it stall; SIGKILL ends it, and DOWN_S later the parent forks another.
 """
 
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ THINK_S = 0.01
 PIECES = 4
 TEXT = " ".join(f"word{number}" for number in range(40)) + "."
 RETRY_AFTER_S = 1
-MODEL = "understudy"
+MODEL, VARIED = "understudy", "varied"
 USAGE = {"prompt_tokens": 38, "completion_tokens": 40, "total_tokens": 78}
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -46,19 +47,25 @@ def _piece(text: str) -> bytes:
     return _event([{"index": 0, "delta": {"content": text}, "finish_reason": None}])
 
 
-def _whole(text: str) -> bytes:
+def _whole(text: str, usage: object = USAGE) -> bytes:
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL, "choices": [choice], "usage": USAGE}
+    body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL, "choices": [choice], "usage": usage}
     data = json.dumps(body, separators=(",", ":")).encode()
     return HEAD % (len(data), data)
 
 
-def _pieces(text: str) -> list[bytes]:
+def _pieces(text: str, usage: object = USAGE) -> list[bytes]:
     """A stream in PIECES pieces and its end."""
     size = -(-len(text) // PIECES) or 1  # nothing may be left to say
     pieces = [_piece(text[place : place + size]) for place in range(0, len(text), size)]
-    end = _event([{"index": 0, "delta": {}, "finish_reason": "stop"}]) + _event([], usage=USAGE) + _frame(b"data: [DONE]\n\n")
+    end = _event([{"index": 0, "delta": {}, "finish_reason": "stop"}]) + _event([], usage=usage) + _frame(b"data: [DONE]\n\n")
     return [*pieces, end + b"0\r\n\r\n"]
+
+
+def _draw_usage(body: bytes, most: int) -> dict[str, int]:
+    """As random as may be: a token is at least one byte."""
+    read, said = random.randint(1, len(body)), random.randint(1, most)
+    return {"prompt_tokens": read, "completion_tokens": said, "total_tokens": read + said}
 
 
 ANSWER, STREAM = _whole(TEXT), _pieces(TEXT)
@@ -101,10 +108,13 @@ class Connection(asyncio.Protocol):
         last = request["messages"][-1]
         begun = last["content"] if last["role"] == "assistant" else ""
         assert TEXT.startswith(begun), begun
+        varied, rest = request["model"] == VARIED, TEXT[len(begun) :]
+        usage = _draw_usage(body, request["max_tokens"]) if varied else USAGE
+        usual = not begun and not varied
         if request.get("stream"):
-            self.loop.call_later(THINK_S, self.stream, iter(_pieces(TEXT[len(begun) :]) if begun else STREAM), STREAM_HEAD)
+            self.loop.call_later(THINK_S, self.stream, iter(STREAM if usual else _pieces(rest, usage)), STREAM_HEAD)
         else:
-            self.loop.call_later(THINK_S, self.stream, iter((_whole(TEXT[len(begun) :]) if begun else ANSWER,)))
+            self.loop.call_later(THINK_S, self.stream, iter((ANSWER if usual else _whole(rest, usage),)))
 
     def stream(self, pieces: Iterator[bytes], before: bytes = b"") -> None:
         """Write the next piece, and the others after it."""

@@ -1,0 +1,46 @@
+"""Whether the ledger can be made to lie, and what counting costs: money under load, kill -9 and a store that goes away; rates; the log.
+
+    python benchmarks/ledger.py [--only drain,kills,postgres,rates,path,log] [--quick] [--markdown]
+
+Each part takes place in an installation of its own and says in its file (ledger_NAME.py) what is done; README.md tells how.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+import ledger_drain
+import report
+from harness import GENERATOR_CORE, Process, Trouble
+from report import Verdict
+
+Part = Callable[[Namespace, Verdict, Path, list[Process]], dict[str, object]]
+PARTS: dict[str, Part] = {
+    "drain": ledger_drain.run,
+}
+
+
+def main() -> None:
+    """Run it all."""
+    parser = report.parser(__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), help="comma-separated: " + ", ".join(PARTS))
+    parser.add_argument("--callers", type=int, default=200, help="at once, who drain the wallet")
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := [name for name in names if name not in PARTS]:
+        raise Trouble(f"there is no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    machine = report.introduce("Ledger", options.markdown)
+    if GENERATOR_CORE is not None:
+        os.sched_setaffinity(0, {GENERATOR_CORE})
+    verdict, result = Verdict(), {}
+    for name in names:
+        with harness.workplace() as (directory, started):
+            result[name] = PARTS[name](options, verdict, directory, started)
+    verdict.show(options.markdown)
+    report.save("ledger", machine, result, verdict)
+
+
+if __name__ == "__main__":
+    harness.run(main)
