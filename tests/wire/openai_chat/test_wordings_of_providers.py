@@ -214,6 +214,27 @@ def test_an_error_beside_what_looks_like_an_answer_is_an_error(code: int, kind: 
 
 
 @pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, "upstream_error"),
+        ({"code": "rate_limit_exceeded", "message": "m"}, "upstream_busy"),
+        ({"object": "error", "message": "m", "code": 401}, "upstream_auth"),
+        ({"x": 42}, "upstream_garbled"),
+        ({"choices": [], "usage": {"total_tokens": 0}}, "upstream_garbled"),
+    ],
+)
+def test_what_has_no_choice_is_no_answer(told: Any, kind: str) -> None:
+    """Z.AI tells some errors in a success, with a code and `msg`; nobody is charged for what holds no answer."""
+    body = json.dumps(told).encode()
+    for attempt in (lambda: forward.complete(body, settle, chosen=True), lambda: answers.read(body)):
+        with pytest.raises(Fault) as caught:
+            attempt()
+        assert caught.value.kind == kind
+    if kind == "upstream_garbled":
+        assert RECEIPT in forward.complete(body, settle)  # where no choices are asked for
+
+
+@pytest.mark.parametrize(
     "told",
     [
         b'event: error\ndata: {"error":{"message":"m","code":429}}\n\n',

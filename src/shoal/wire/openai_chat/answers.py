@@ -10,8 +10,7 @@ import msgspec
 
 from shoal.core.answer import Answer, Choice, fold
 from shoal.core.conversation import Citation, File, Image, Reasoning, Refusal, Text, ToolCall
-from shoal.core.errors import Fault
-from shoal.wire.openai_chat import chunks, parts, thoughts, tools, usage
+from shoal.wire.openai_chat import chunks, errors, parts, thoughts, tools, usage
 
 _encode = msgspec.json.Encoder().encode
 _TIERS = (b'"auto"', b'"default"', b'"flex"', b'"scale"', b'"priority"')
@@ -22,7 +21,7 @@ def read(body: bytes) -> Answer:
     told = chunks.Told()
     deltas = list(told.take(chunks.decode(body)))
     if not told.choices:
-        raise Fault("upstream_garbled", "The upstream answered without any choice.")
+        raise errors.read_instead(body)
     return fold([*deltas, *told.end()])
 
 

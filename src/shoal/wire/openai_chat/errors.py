@@ -110,6 +110,13 @@ def read_within(body: bytes) -> Fault:
     return Fault("upstream_error", "The upstream answered with an error of its own.", upstream_status=200)
 
 
+def read_instead(body: bytes) -> Fault:
+    """What came in a 200 in place of an answer: an error, if it says anything."""
+    if (said := _read_error(body)) is not None and said.message:
+        return read_within(body)
+    return Fault("upstream_garbled", "The upstream answered without any choice.")
+
+
 class _Rejected(Fault):
     """A caller's mistake as the upstream described it: its status, type, code and whatever else it said in words are kept."""
 
@@ -137,7 +144,8 @@ def _read_error(body: bytes) -> _Said | None:
     error, base = seen.get("error"), seen.get("base_resp")
     if error is None and isinstance(base, dict):
         return _read_base(base)
-    members = error if isinstance(error, dict) else {**seen, "message": error or seen.get("message") or seen.get("detail")}
+    words = error or seen.get("message") or seen.get("detail") or seen.get("msg")
+    members = error if isinstance(error, dict) else {**seen, "message": words}
     message = members.get("message")
     if message is None and error is None:
         return None
