@@ -69,6 +69,12 @@ class Keys(Protocol):
     def find_admin(self, digest: bytes) -> Principal | None:
         """The same, of a key for administration, which opens nothing else."""
 
+    def ask(self, digest: bytes) -> object:
+        """Begin to ask the store about a key, for `look_up`."""
+
+    def is_asked(self, digest: bytes) -> bool:
+        """Whether the store is being asked about this key."""
+
     async def look_up(self, digest: bytes) -> Principal | None:
         """As `find`, asking the store about a key that memory does not know yet; rate-limited."""
 
