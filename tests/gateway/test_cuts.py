@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from caller import Caller
 from faulty import (
     CALLERS,
     DIALECTS,
@@ -211,6 +212,31 @@ def test_a_whole_answer_cut_anywhere_is_somebody_elses(server: Installation, fau
     for heard in ask_all(server, asked, stream=False):
         check(heard, heard)
         assert (heard.text, heard.attempts) == (SECOND.text, [LOST] * 3 + [None])
+
+
+@pytest.mark.parametrize("dialect", ["gemini", "anthropic"])
+def test_a_stream_that_is_one_array_stays_one(server: Installation, faulty: Faulty, dialect: str) -> None:
+    """Google's streams without `alt=sse`."""
+    cases = cuts_of(dialect, FIRST)
+    asked = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
+    for one in cases:
+        model = faulty.plays(fresh(dialect), cuts(unfinished(dialect, one.data)))
+        other = faulty.plays(fresh("openai_chat"), says("openai_chat", SECOND))
+        with Caller(server.port, server.key) as caller:
+            path = f"/v1beta/models/{model.replace('/', '%2F')}:streamGenerateContent"
+            answer = caller.ask(asked | {"models": [other]}, path)
+        assert (answer.status, answer.cut) == (200, False), one
+        *told, last = answer.json
+        text = "".join(
+            part["text"] for each in answer.json for one in each.get("candidates", ()) for part in one["content"].get("parts", ())
+        )
+        if one.shown <= one.place < one.whole:
+            assert last["error"]["status"] == "UNAVAILABLE", one
+            assert all("error" not in each for each in told)
+            assert FIRST.text.startswith(text)
+        else:
+            assert text == (SECOND if one.place < one.shown else FIRST).text, one
+            assert last["candidates"][0]["finishReason"] == "STOP", one
 
 
 def test_of_several_choices_all_must_have_ended(server: Installation, faulty: Faulty) -> None:

@@ -139,7 +139,7 @@ class Continued(Translation):
 
 
 def _text_of(said: list[Delta]) -> str | None:
-    """The text so far, if text and thoughts before it are all there is, and it has not ended."""
+    """The text so far, if there is nothing but text, and it has not ended."""
     if not all(isinstance(delta, (Began, TextDelta, CitationDelta, Used)) for delta in said):
         return None
     text = _words(said)
