@@ -12,6 +12,7 @@ from pathlib import Path
 
 import harness
 import ledger_drain
+import ledger_kills
 import report
 from harness import GENERATOR_CORE, Process, Trouble
 from report import Verdict
@@ -19,6 +20,7 @@ from report import Verdict
 Part = Callable[[Namespace, Verdict, Path, list[Process]], dict[str, object]]
 PARTS: dict[str, Part] = {
     "drain": ledger_drain.run,
+    "kills": ledger_kills.run,
 }
 
 
@@ -27,7 +29,11 @@ def main() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--only", default=",".join(PARTS), help="comma-separated: " + ", ".join(PARTS))
     parser.add_argument("--callers", type=int, default=200, help="at once, who drain the wallet")
+    parser.add_argument("--kills", type=int, default=50, help="of processes")
+    parser.add_argument("--rate", type=float, default=1000, help="requests a second while processes are killed")
     options = parser.parse_args()
+    if options.quick:
+        options.callers, options.kills, options.rate = min(options.callers, 60), min(options.kills, 5), min(options.rate, 100)
     names = options.only.split(",")
     if unknown := [name for name in names if name not in PARTS]:
         raise Trouble(f"there is no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")
