@@ -29,7 +29,7 @@ from faulty import (
     unfinished,
 )
 from installation import Installation
-from polyglot import WORDS, frame
+from polyglot import WHOLE, WORDS, frame
 from upstream import Line, Received, Script, event, whole
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -296,6 +296,22 @@ def test_an_error_event_is_an_error(server: Installation, faulty: Faulty, dialec
     assert [one["code"] for one in second.errors] == [code]
     assert FIRST.text.startswith(second.text) and second.text  # words in the same bytes as the error are not lost
     assert WORDS not in str(second.errors)
+
+
+@pytest.mark.parametrize("dialect", [one for one in DIALECTS if one != "bedrock"])
+def test_an_error_in_a_success_is_an_error(server: Installation, faulty: Faulty, dialect: str) -> None:
+    """Whole answers, for callers of another dialect and of the same one."""
+    bodies: dict[str, Any] = {
+        "openai_chat": {"error": {"message": WORDS, "code": 500}},
+        "openai_responses": WHOLE[dialect](FIRST) | {"status": "failed", "error": {"code": "server_error", "message": WORDS}},
+        "anthropic": {"type": "error", "error": {"type": "overloaded_error", "message": WORDS}},
+        "gemini": {"error": {"code": 503, "message": WORDS, "status": "UNAVAILABLE"}},
+        "cohere": WHOLE[dialect](FIRST) | {"finish_reason": "ERROR"},
+    }
+    for caller in {"openai_chat", dialect} & set(CALLERS):
+        model = faulty.plays(fresh(dialect), sends(whole(bodies[dialect])))
+        heard = ask(server, [model, spare(faulty)], stream=False, caller=caller)
+        assert (heard.text, heard.attempts) == (SECOND.text, [BROKEN] * 3 + [None]), caller
 
 
 @EACH
