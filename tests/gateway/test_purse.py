@@ -118,7 +118,7 @@ async def test_open_holds_that_stand_in_the_way_are_worth_a_wait(till: Till, clo
     assert caught.value.retry_after_s == 1
 
 
-async def test_nobody_overtakes_who_waits(till: Till, clock: Clock) -> None:
+async def test_who_needs_little_does_not_wait_behind_who_needs_much(till: Till, clock: Clock) -> None:
     lender = Lender(till)
     purse = Purse(KEY, lender, clock)
     await purse.wait(10)
@@ -126,12 +126,27 @@ async def test_nobody_overtakes_who_waits(till: Till, clock: Clock) -> None:
     lender.gate.clear()
     large = asyncio.create_task(purse.wait(5_000))
     await asyncio.sleep(0)
-    assert not purse.take(1)
-    small = asyncio.create_task(purse.wait(1))
+    assert purse.take(20)
     lender.gate.set()
     await large
-    await small
-    assert purse.open == 5_001
+    assert purse.open == 5_020
+
+
+async def test_those_who_wait_are_served_in_the_order_of_coming(till: Till, clock: Clock) -> None:
+    lender = Lender(till)
+    purse = Purse(KEY, lender, clock)
+    lender.gate.clear()
+    order: list[int] = []
+
+    async def wait(amount: int) -> None:
+        await purse.wait(amount)
+        order.append(amount)
+
+    tasks = [asyncio.create_task(wait(amount)) for amount in (500, 1, 400, 2)]
+    await asyncio.sleep(0)
+    lender.gate.set()
+    await asyncio.gather(*tasks)
+    assert order == [500, 1, 400, 2]
 
 
 async def test_what_comes_after_its_waiter_has_gone_is_kept(till: Till, clock: Clock) -> None:

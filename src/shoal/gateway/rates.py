@@ -46,7 +46,7 @@ class Bucket(Stock):
         self._lines = b"%blimit-%b: %d\r\n%bremaining-%b: %%d\r\n%breset-%b: %%b\r\n" % (of, unit, limit, of, unit, of, unit)
 
     def use(self, amount: int) -> bool:
-        """Take some at once and use it up, if it is there and nobody waits for it."""
+        """Take some at once and use it up, if it is there."""
         if not self.take(amount):
             return False
         self.put(amount, amount)

@@ -1,7 +1,8 @@
 """A quantity that is borrowed in blocks before it runs dry, so that taking some of it nearly never waits.
 
-Takers are served in the order in which they came. What is taken comes back by `put`, whole or in part. One errand at a time is under way
-to the lender, in the background, and it outlives whoever waits for it: what it brings is never lost.
+Who must wait is served in the order of coming; who needs no more than there is does not wait behind those who do. What is taken comes
+back by `put`, whole or in part. One errand at a time is under way to the lender, in the background, and it outlives whoever waits for
+it: what it brings is never lost.
 """
 
 import abc
@@ -48,8 +49,8 @@ class Stock(abc.ABC):
         self._failed: Fault | None = None  # why the lender could not be asked the last time
 
     def take(self, amount: int) -> bool:
-        """Take some at once, if it is there and nobody waits for it."""
-        if amount > self.free or self._waiting:
+        """Take some at once, if it is there."""
+        if amount > self.free:
             return False
         self.free -= amount
         self.open += amount
