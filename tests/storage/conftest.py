@@ -3,6 +3,7 @@
 A machine without PostgreSQL leaves its tests out, unless CI is set: then they fail.
 """
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from postgres import Cluster, find_programs
 
 from shoal.core.ledger import Entry
 from shoal.storage.store import Store, open_store
+from shoal.storage.upgrade import ensure_schema
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +36,35 @@ def postgres() -> Iterator[Cluster]:
         shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its schema, to be copied: making it anew for every test would take most of their time."""
+    path = tmp_path_factory.mktemp("template") / "shoal.db"
+    asyncio.run(ensure_schema(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Cluster) -> str:
+    """The same in PostgreSQL: a database's name."""
+    url = postgres.new_database()
+    asyncio.run(ensure_schema(url))
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, one of each kind."""
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database, one of each kind: empty, unless the test takes a store in it, too."""
+    filled = "store" in request.fixturenames
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/shoal.db"
-    return str(request.getfixturevalue("postgres").new_database())
+        if filled:
+            shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "shoal.db")
+        yield f"sqlite:///{tmp_path}/shoal.db"
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    url = cluster.new_database(request.getfixturevalue("postgres_template") if filled else "template1")
+    yield url
+    cluster.drop(url)
 
 
 @pytest.fixture

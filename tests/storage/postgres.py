@@ -1,6 +1,6 @@
 """A PostgreSQL of the tests' own: a cluster in a directory, run as an unprivileged user, reached over a Unix socket and a free port.
 
-It is made once a session, fast and unsafe (no fsync), where Debian's package or the PATH has the programs.
+Tests make it once a session, fast and unsafe (no fsync), where Debian's package or the PATH has the programs; benchmarks make it safe.
 """
 
 import os
@@ -28,8 +28,9 @@ def find_programs() -> Path | None:
 class Cluster:
     """One server. `url` is a database's address; every test takes a database of its own."""
 
-    def __init__(self, programs: Path, directory: Path) -> None:
+    def __init__(self, programs: Path, directory: Path, *, safe: bool = False) -> None:
         self.programs, self._data = programs, directory / "data"
+        self._sync = "on" if safe else "off"
         self._log = directory / "log"
         self._user = pwd.getpwnam("postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
         self._databases = 0
@@ -49,8 +50,8 @@ class Cluster:
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "fsync": "off",
-            "full_page_writes": "off",
+            "fsync": self._sync,
+            "full_page_writes": self._sync,
             "max_connections": 60,
             "shared_buffers": "16MB",
             "deadlock_timeout": "200ms",
@@ -80,12 +81,16 @@ class Cluster:
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(PATIENCE_S)
 
-    def new_database(self) -> str:
-        """The URL of a fresh database."""
+    def new_database(self, template: str = "template1") -> str:
+        """The URL of a fresh database, a copy of the one whose name is given."""
         self._databases += 1
         name = f"shoal_{self._databases}"
-        self.sql(f"CREATE DATABASE {name}")
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         return f"postgresql://shoal@127.0.0.1:{self.port}/{name}"
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is in it."""
+        self.sql(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def sql(self, statement: str) -> None:
         """Run a statement, outside of any test's database."""
