@@ -10,7 +10,7 @@ SPEED_FILE = "speed.json"
 JOB_FILE = "job.json"
 
 
-FORM = 2
+FORM = 3
 """Which way of preparing weights a card belongs to; weights prepared in an older way are prepared anew."""
 
 

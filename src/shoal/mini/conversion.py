@@ -21,6 +21,7 @@ from shoal.mini.card import JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, writ
 from shoal.mini.gguf import BadGguf, Fields, open_gguf, read_fields, widen
 from shoal.mini.openvino import MODEL_DIRECTORY, choose_precision, measure_decode, measure_prefill, open_pipeline
 from shoal.mini.processor import spare
+from shoal.mini.residual import keep_residual, mark
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import UnknownTokenizer, build_tokenizer, find_stop_tokens
 from shoal.mini.zeropoints import is_kept, restore
@@ -117,8 +118,11 @@ def save_openvino(reader: GGUFReader, fields: Fields, source: Path, exact: Path,
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    if choose_precision() != "f32" or not is_kept(reader) or not _save_kept(reader, fields, source, partial):
+    precision = choose_precision()
+    if precision != "f32" or not is_kept(reader) or not _save_kept(reader, fields, source, partial):
         read_and_save(exact, partial)
+    if precision == "bf16":
+        _save_residual(partial)
     partial.replace(target)
 
 
@@ -136,6 +140,19 @@ def _save_kept(reader: GGUFReader, fields: Fields, source: Path, target: Path) -
     del graph  # it maps the files that are deleted now
     shutil.rmtree(raw)
     return restored
+
+
+def _save_residual(target: Path) -> None:
+    """Change the graph in `target` so that bf16 rounds its products only."""
+    graph = openvino.Core().read_model(target / GRAPH_FILE)
+    if keep_residual(graph):
+        changed = target / "changed"
+        openvino.save_model(graph, changed / GRAPH_FILE, compress_to_fp16=False)
+        del graph  # it maps the file that is replaced now
+        mark(changed / GRAPH_FILE)
+        for file in changed.iterdir():
+            file.replace(target / file.name)
+        changed.rmdir()
 
 
 def read_and_save(gguf: Path, target: Path) -> None:
