@@ -92,6 +92,7 @@ async def get_wallet(org_id: Id, actor: Actor, store: Store) -> WalletView:
 @post("/organisations/{org_id:str}/wallet/top-ups")
 async def top_up(org_id: Id, data: TopUp, actor: Actor, store: Store) -> MovedView:
     """Put money into a wallet (the operator)."""
+    actor.require("viewer", org_id)
     actor.require_operator()
     require_usd(data.currency)
     nano, reference = nano_of(data.amount_usd, "amount_usd", least=1), data.reference or new_id("top_")
@@ -102,6 +103,7 @@ async def top_up(org_id: Id, data: TopUp, actor: Actor, store: Store) -> MovedVi
 @post("/organisations/{org_id:str}/wallet/adjustments")
 async def adjust(org_id: Id, data: Adjustment, actor: Actor, store: Store) -> MovedView:
     """Correct a wallet, up or down (the operator)."""
+    actor.require("viewer", org_id)
     actor.require_operator()
     require_usd(data.currency)
     nano, reference = nano_of(data.amount_usd, "amount_usd", least=-MOST_NANO), data.reference or new_id("adj_")

@@ -42,7 +42,9 @@ class Desk:
         self._pool = Pool(parse_target(f"unix:{socket}"), size=64)
 
     def admit(self, exchange: Exchange) -> None:
-        """Errors: Fault body_too_large, on the headers alone where they tell it."""
+        """Errors: Fault body_too_large, where the headers tell it; unknown_url for a target that might be read in two ways."""
+        if b"#" in exchange.path or b"#" in exchange.query:  # RFC 9112, 3.2: none has a fragment
+            raise Fault("unknown_url", "There is nothing at this URL: it has a fragment.")
         if int(exchange.headers.get(b"content-length") or 0) > MOST_BYTES:
             raise body_too_large(MOST_BYTES)
 
