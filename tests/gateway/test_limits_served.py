@@ -38,6 +38,9 @@ deployments = [{ provider = "up", price = { input = 1000.0, output = 2000.0 }, m
 [models.late]
 deployments = [{ provider = "up", price = { input = 1000.0, output = 2000.0 }, max_output_tokens = 20, context_tokens = 400 }]
 
+[models.vectors]
+deployments = [{ provider = "up", price = { input = 1000.0, output = 0.0 } }]
+
 [routes.judged-first]
 policy = "cascade"
 judge = { min_chars = 1000 }
@@ -177,6 +180,45 @@ def test_prepaid_credit_pays_only_known_prices(shoal: Installation) -> None:
     answer = ask(shoal, own, chat("up/some-model"))
     assert (answer.status, answer.json["shoal"]["cost_usd"], answer.json["usage"]["cost"]) == (200, None, None)
     assert answer.json["shoal"]["warnings"] == ["the price of this model is unknown"]
+
+
+def test_vectors_are_charged_by_what_was_read(shoal: Installation, upstream: Upstream) -> None:
+    vectors = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}], "model": "vectors"}
+    upstream.play("vectors", says(whole(vectors | {"usage": {"prompt_tokens": 4, "total_tokens": 4}})), says(whole(vectors)))
+    key = make_key(shoal, "vectors", total_nano=2 * USD)
+    asked = {"model": "vectors", "input": "how are you?"}
+    told = json.loads(ask(shoal, key, asked, "/v1/embeddings").body, parse_float=Decimal)
+    assert told["usage"]["cost"] == Decimal("0.004")
+    reckoned = json.loads(ask(shoal, key, asked, "/v1/embeddings").body, parse_float=Decimal)["shoal"]
+    assert reckoned["usage"]["source"] == "estimated"
+    assert reckoned["cost_usd"] == reckoned["usage"]["input"] / Decimal(1000)
+    until_settled(shoal, key, Decimal("0.004") + reckoned["cost_usd"])
+
+
+def test_counting_tokens_costs_nothing(shoal: Installation) -> None:
+    key = make_key(shoal, "counts", total_nano=0)
+    body = {"model": "dear", "messages": [{"role": "user", "content": "how are you?"}]}
+    answer = ask(shoal, key, body, "/v1/messages/count_tokens")
+    assert answer.status == 200, answer.body
+    assert answer.json["input_tokens"] > 0
+
+
+def test_refusals_are_told_in_the_words_of_the_url(shoal: Installation) -> None:
+    poor = make_key(shoal, "poor elsewhere", total_nano=0)
+    scoped = make_key(shoal, "scoped elsewhere", models=("second",))
+    messages = {"model": "dear", "max_tokens": 5, "messages": [{"role": "user", "content": "a"}]}
+    generate = {"contents": [{"parts": [{"text": "a"}]}]}
+    said = [
+        (key, path, (answer := ask(shoal, key, body, path)).status, answer.json["error"].get("type") or answer.json["error"]["status"])
+        for key in (poor, scoped)
+        for path, body in (("/v1/messages", messages), ("/v1beta/models/dear:generateContent", generate))
+    ]
+    assert [one[2:] for one in said] == [
+        (402, "billing_error"),
+        (402, "FAILED_PRECONDITION"),
+        (403, "permission_error"),
+        (403, "PERMISSION_DENIED"),
+    ]
 
 
 def test_failures_are_not_charged(shoal: Installation, upstream: Upstream) -> None:

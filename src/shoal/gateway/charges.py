@@ -70,6 +70,12 @@ def _said(call: Call) -> Sequence[Delta] | None:
         return None
 
 
+async def hold_more(call: Call, spent: Attempt) -> None:
+    """Another try follows one that is paid for: hold as much again as that cost."""
+    if call.hold is not None and spent.cost_nano:
+        await call.hold.extend(charged_nano(spent.cost_nano, markup_ppm(call, spent.deployment)))
+
+
 def others_nano(call: Call, attempt: Attempt | None) -> int:
     """What was spent on tries whose answers the caller did not get."""
     return sum(one.cost_nano or 0 for one in call.attempts if one is not attempt)

@@ -20,6 +20,7 @@ from shoal.core.ports import AnswerWriter
 from shoal.core.usage import charge
 from shoal.gateway import answer
 from shoal.gateway.bridge import Bridge, Translated, Translation, read_stream
+from shoal.gateway.charges import hold_more
 from shoal.gateway.reckoning import reckon
 from shoal.gateway.settle import Settlement
 
@@ -46,6 +47,7 @@ async def go_on(call: "Call", way: Bridge, broken: answer.Relay, fault: Fault) -
     """Finish the caller's stream by other deployments. Errors: the Fault that broke it, when none can."""
     said = read_stream(way, broken.kept)
     _close(call, broken.attempt, fault, said)
+    await hold_more(call, broken.attempt)
     for deployment in _successors(call, broken.attempt.deployment):
         text = _text_of(said)
         if text is None:
@@ -57,6 +59,7 @@ async def go_on(call: "Call", way: Bridge, broken: answer.Relay, fault: Fault) -
             more = await _take_up(call, attempt, said, text)
         except _Broken as again:
             _close(call, attempt, again.fault, again.said[len(said) :])
+            await hold_more(call, attempt)
             said = again.said
             continue
         if call.keeping is not None:

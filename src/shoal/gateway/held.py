@@ -6,12 +6,11 @@ import msgspec
 
 from shoal.core.answer import Answer, fold
 from shoal.core.attempt import Attempt
-from shoal.core.identity import charged_nano
 from shoal.core.usage import charge
 from shoal.gateway import answer
 from shoal.gateway.bridge import Bridge
 from shoal.gateway.call import Call
-from shoal.gateway.charges import markup_ppm
+from shoal.gateway.charges import hold_more
 from shoal.net.upstream import Response
 
 
@@ -34,8 +33,7 @@ async def keep(call: Call, attempt: Attempt, way: Bridge, response: Response) ->
         said = way.read(body)
     attempt.usage, attempt.duration_s = said.usage, time.perf_counter() - attempt.started_at
     attempt.cost_nano = charge(said.usage, attempt.deployment.price)
-    if call.hold is not None and attempt.cost_nano:
-        await call.hold.extend(charged_nano(attempt.cost_nano, markup_ppm(call, attempt.deployment)))
+    await hold_more(call, attempt)
     call.held = (*call.held, Held(attempt, way, body, said))
 
 

@@ -27,6 +27,8 @@ def enter(call: Call) -> Awaitable[None] | None:
 def cover(call: Call, hold: Hold) -> Awaitable[None] | None:
     """Hold the most that any of the candidates can cost. Errors: Fault insufficient_quota, rate_limited, overloaded, of the awaitable."""
     principal, request = call.principal, call.request
+    if not principal.counted and principal.terms.tpm is None:
+        return None
     size = bounds.measure(call.endpoint.kind, request)
     markup = None if principal.markup is None else functools.partial(markup_ppm, call)
     bound = bounds.most(size, call.candidates, markup) if principal.counted else bounds.Bound(0, size)
