@@ -11,7 +11,7 @@ from decimal import Decimal
 import psutil
 import pytest
 
-from caller import Answer, Caller, chat, request
+from caller import Answer, Caller, chat, get, request
 from conftest import config
 from installation import Installation, wait_for
 from shoal.storage.store import Store
@@ -316,6 +316,13 @@ def test_a_burst_ends_in_429_with_openais_headers(shoal: Installation) -> None:
     assert "60 requests per minute" in refused.error["message"]
     assert refused.headers["retry-after"] == "1"
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert refused.json["shoal"]["cost_usd"] == 0
+    with Caller(shoal.port, key) as caller:  # a flood of refusals leaves nothing behind
+        statuses = []
+        for one in (answers[0], refused):
+            caller.send(get(key, f"/v1/receipts/{one.headers['x-request-id']}"))
+            statuses.append(caller.answer().status)
+    assert statuses == [200, 404]
 
 
 def test_tokens_a_minute_are_counted(shoal: Installation, upstream: Upstream) -> None:

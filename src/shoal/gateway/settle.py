@@ -92,7 +92,8 @@ def settle(call: Call, status: int, usage: Usage | None, error: str | None) -> t
     if not call.keeps:
         entry = withhold(entry)
     call.settled = call.exchange.settled = True
-    world.ledger.append(entry)
+    if status != 429 or attempt is not None:  # a limit that fills the disk with refusals would protect nobody
+        world.ledger.append(entry)
     if call.hold is not None:
         call.hold.settle(charged_nano or 0, _tokens(status, usage))
     world.tally.count(entry)
