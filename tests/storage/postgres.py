@@ -76,6 +76,20 @@ class Cluster:
             process.kill()
         self.process.wait(PATIENCE_S)
 
+    def suspend(self) -> None:
+        """Let it fall silent, all of its processes, as behind a network that is cut."""
+        for process in self._family():
+            process.suspend()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
     def stop(self) -> None:
         """End it at once, in order."""
         self.process.send_signal(signal.SIGQUIT)

@@ -211,6 +211,11 @@ class Books(RuleBasedStateMachine):
             assert charged + free <= self.limit[key_id]
 
     def teardown(self) -> None:
+        self.run(self.store.holders.release_dead(self.home, self.folder))
+        self.run(self.folder.flush(everyone=True))
+        self.beat()
+        free = sum(sum(process.free.values()) for process in self.processes.values())
+        assert self.run(self.store.ledger.balance(self.firm.id)).held_nano == free  # all else has come back or was charged
         for process in self.processes.values():
             process.die()
         self.run(self.store.holders.release_dead(self.home, self.folder))

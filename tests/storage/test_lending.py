@@ -237,3 +237,15 @@ async def test_a_key_that_is_not_there_borrows_nothing(store: Store, tmp_path: P
         grant = await lender.borrow("key_nobody", 1, 1)
         assert grant.amount_nano == 0
         assert grant.short is not None
+
+
+async def test_a_request_that_is_folded_twice_is_charged_once(store: Store, tmp_path: Path) -> None:
+    firm = await found(store, 1000)
+    key = await firm.key()
+    async with process(store, tmp_path) as lender:
+        grant = await lender.borrow(key, 400, 400)
+        once, more = firm.entry(key, 150, grant.lease), firm.entry(key, 10, grant.lease)
+        await fold(store, tmp_path, [once])
+        await fold(store, tmp_path, [once, more, once])
+        assert (await firm.balance(), await firm.held()) == (840, 240)
+    assert await store.ledger.check() == []

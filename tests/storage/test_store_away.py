@@ -13,6 +13,7 @@ from postgres import Cluster
 from shoal.core.errors import Fault
 from shoal.core.lending import StoreAway
 from shoal.storage import fold
+from shoal.storage import lender as lender_module
 from shoal.storage.journal import Journal
 from shoal.storage.store import Store, open_store
 
@@ -67,6 +68,31 @@ async def test_kill_9_of_postgresql_loses_nothing(
     lender.close()
     assert await store.holders.release_dead(tmp_path, folder) == [lender.lifeline.id]
     assert await store.ledger.check() == []
+    await store.close()
+
+
+async def test_who_waits_for_a_turn_waits_no_longer_than_the_first(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_store(cluster.new_database())
+    firm = await found(store, 1000)
+    key = await firm.key(rpm=60)
+    lender = store.lend(tmp_path)
+    await lender.beat()
+    monkeypatch.setattr(lender_module, "PATIENCE_S", 0.6)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    cluster.suspend()
+    try:
+        asked = [lender.borrow(key, 1, 1) for _ in range(4)]
+        drawn = [lender.draw(key, "requests", 1, 1, 0, 0) for _ in range(4)]
+        ends = await asyncio.gather(*asked, *drawn, return_exceptions=True)
+        took_s = loop.time() - begin
+    finally:
+        cluster.resume()
+    assert [type(end) for end in ends] == [StoreAway] * 8
+    assert took_s < 1.2  # one after the other they would take twice as long at least
+    lender.close()
     await store.close()
 
 
