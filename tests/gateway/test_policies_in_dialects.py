@@ -1,5 +1,6 @@
 """Policies as callers meet them, over upstreams of every dialect: answers judged before they are given, second tries, circuits, costs."""
 
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from faulty import (
     unfinished,
 )
 from installation import Installation
-from polyglot import COST, WHOLE, WITHOUT_CACHE, Said
+from polyglot import COST, WHOLE, WITHOUT_CACHE, Said, frame
 from upstream import Line, Received, Script, chunked, head, whole
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -39,10 +40,13 @@ EACH = pytest.mark.parametrize("dialect", DIALECTS)
 SHORT = Said("No.")
 LONG = Said("Because of the rain.")
 PAUSE_S = 0.3
+JUDGED = 'policy = "cascade"\njudge = { min_chars = 6 }\ninner = { policy = "ordered", retries = 0 }'
 ROUTES = {
-    "cascade": 'policy = "cascade"\njudge = { min_chars = 6 }\ninner = { policy = "ordered", retries = 0 }',
+    "cascade": JUDGED,
+    **{f"kept-{number}": JUDGED for number in range(4)},
     "hedge": f'policy = "hedged"\nafter_s = {PAUSE_S}\ninner = {{ policy = "ordered", retries = 0 }}',
     "circuit": 'policy = "ordered"\nretries = 0',
+    **dict.fromkeys(("announced", "alive", "slow"), 'policy = "ordered"\nretries = 0\nfirst_byte_s = 0.6'),
 }
 
 
@@ -153,13 +157,14 @@ def test_where_nobody_does_better_the_poor_answer_is_given(server: Installation,
 def test_a_kept_answer_that_breaks_is_somebody_elses(server: Installation, faulty: Faulty, dialect: str) -> None:
     """Of a held stream nobody has had a word, wherever it breaks."""
     body, shown, whole_at = places(dialect, LONG)
-    for script, code in (
+    broken = (
         (cuts(unfinished(dialect, body[:shown])), "upstream_connection_lost"),
         (cuts(finished(dialect, body[: whole_at - 1])), "upstream_connection_lost"),
         (cuts(stream_head(dialect) + chunked([body[:shown]])[:-5] + b"zz\r\n"), "upstream_bad_answer"),
         (cuts(head(kind="text/html") + b"<html>"), "upstream_connection_lost"),
-    ):
-        heard = ask(server, [play(faulty, "cascade", dialect, script, says(dialect, SHORT))], stream=True)
+    )
+    for number, (script, code) in enumerate(broken):
+        heard = ask(server, [play(faulty, f"kept-{number}", dialect, script, says(dialect, SHORT))], stream=True)
         assert (heard.text, heard.ended, heard.attempts) == (SHORT.text, True, [code, None])
 
 
@@ -282,6 +287,39 @@ def test_without_budget_the_late_one_is_waited_for(server: Installation, faulty:
         if len(heard.attempts) == 1:
             break
         assert heard.text == SHORT.text
+    assert (heard.text, heard.attempts) == (LONG.text, [None])
+
+
+# who does not begin
+
+
+@EACH
+def test_a_head_does_not_begin_an_answer(server: Installation, faulty: Faulty, dialect: str) -> None:
+    body, shown, _ = places(dialect, LONG)
+    announced = unfinished(dialect, body[: shown // 2])
+
+    def lives(line: Line, request: Received) -> None:
+        """Signs of life, and not a word."""
+        line.send(stream_head(dialect))
+        sign = frame("ping", {}) if dialect == "bedrock" else b": working\n\n"
+        while line.open and not select.select([line.socket], [], [], 0.1)[0]:
+            line.chunk(sign)
+        line.close()
+
+    def slow(line: Line, request: Received) -> None:
+        """Begins in time, and then takes its time."""
+        line.send(stream_head(dialect))
+        line.chunk(body[:shown])
+        threading.Event().wait(0.9)
+        line.chunk(body[shown:])
+        line.chunk(b"")
+
+    for name, script in (("announced", stalls(announced)), ("alive", lives)):
+        started = time.monotonic()
+        heard = ask(server, [play(faulty, name, dialect, script, says(dialect, SHORT))], stream=True)
+        assert (heard.text, heard.attempts) == (SHORT.text, ["upstream_timeout", None])
+        assert time.monotonic() - started < 1.4
+    heard = ask(server, [play(faulty, "slow", dialect, slow, says(dialect, SHORT))], stream=True)
     assert (heard.text, heard.attempts) == (LONG.text, [None])
 
 

@@ -53,15 +53,25 @@ class Relay:
     """A stream from the upstream to the caller, driven by the upstream's bytes: no task wakes for a chunk.
 
     `kept` are the upstream's bytes of which the caller has had what they say, where they may be needed once more (`keeps`).
+    `first_byte_s` is Try's: a head, or a sign of life, does not begin an answer.
     """
 
-    def __init__(self, call: Call, attempt: Attempt, passage: Passage, response: Response, keeps: bool = False) -> None:
+    def __init__(
+        self,
+        call: Call,
+        attempt: Attempt,
+        passage: Passage,
+        response: Response,
+        keeps: bool = False,
+        first_byte_s: float | None = None,
+    ) -> None:
         self.call = call
         self.attempt = attempt
         self.exchange = call.exchange
         self.response = response
         self.passage = passage
         self.keeps = keeps
+        self.first_byte_s = first_byte_s
         self.kept: list[bytes] = []
         self._kept_bytes = 0
 
@@ -81,6 +91,8 @@ class Relay:
     async def run_on(self) -> bytes:
         """Relay until the upstream has said all; what ends the stream. Errors: Fault."""
         self.exchange.on_pause, self.exchange.on_resume = self.response.pause, self.response.resume
+        if self.first_byte_s is not None:
+            self.response.hurry(self._left_s(self.first_byte_s))
         try:
             await self.response.relay(self.forward)
         except Fault as fault:
@@ -88,6 +100,10 @@ class Relay:
         finally:
             self.exchange.on_pause = self.exchange.on_resume = None
         return self.passage.close()
+
+    def _left_s(self, first_byte_s: float) -> float:
+        """Until the answer must have begun."""
+        return max(0.0, self.attempt.started_at + first_byte_s - time.perf_counter())
 
     def _close_despite(self, fault: Fault) -> bytes:
         """What ends a stream whose connection broke when all had been said. Errors: `fault`, where something is missing."""
@@ -106,6 +122,8 @@ class Relay:
         if out:
             self._begin()
             self.exchange.send(out)
+        elif self.first_byte_s is not None and not self.begun:
+            self.response.hurry(self._left_s(self.first_byte_s))
         if self.keeps:
             self._keep(data)
         if self.passage.failed is not None:
@@ -127,6 +145,8 @@ class Relay:
             self.call.claim(self.attempt)
             self.call.first_byte_at = time.perf_counter()
             self.exchange.start(200, stream_lines(self.call) + receipt.header_lines(self.call, None))
+            if self.first_byte_s is not None:
+                self.response.relax()
             if self.exchange.paused:
                 self.response.pause()
 

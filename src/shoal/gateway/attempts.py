@@ -122,21 +122,22 @@ async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Respon
     if wish.hold:
         await held.keep(call, this, way, response)
     elif call.request.stream:
-        return await _stream(call, this, way, response)
+        return await _stream(call, this, way, response, wish.first_byte_s)
     else:
         body = response.whole() if response.complete else await answer.read(call, response)
         await answer.give(call, this, way, (body,))
     return None
 
 
-async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response) -> Fault | None:
+async def _stream(call: Call, this: Attempt, way: bridge.Bridge, response: Response, first_byte_s: float | None) -> Fault | None:
     kind = response.headers.get(b"content-type", b"")
     if not kind.startswith(answer.STREAMED):
         if kind.startswith(b"application/json") and call.endpoint.kind == "chat":
             way.read(await answer.read(call, response))  # what an error in it means
         raise Fault("upstream_garbled", "The upstream answered a streaming request with something that is not an event stream.")
     response.replaceable = resumes = continuation.is_possible(call)
-    relay = answer.Relay(call, this, way.stream(Settlement(call, this)), response, keeps=resumes or call.hold is not None)
+    passage, keeps = way.stream(Settlement(call, this)), resumes or call.hold is not None
+    relay = answer.Relay(call, this, passage, response, keeps, first_byte_s)
     if call.hold is not None:
         call.heard = lambda: bridge.read_stream(way, relay.kept) if relay.keeps else None
     try:

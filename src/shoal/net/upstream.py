@@ -127,9 +127,14 @@ class Response:
             self._connection.resume()
 
     def hurry(self, within_s: float) -> None:
-        """All that matters has come: wait for no longer than this for the rest."""
+        """Wait for no longer than this for what comes next."""
         if self._connection is not None:
             self._connection.hurry(within_s)
+
+    def relax(self) -> None:
+        """Wait for what comes next as long as is usual."""
+        if self._connection is not None:
+            self._connection.relax()
 
     def close(self) -> None:
         """Give the answer up: its connection is closed at once, unless the answer is complete already."""
@@ -256,8 +261,12 @@ class Upstream(asyncio.Protocol):
     def resume(self) -> None:
         if self._paused and self.transport is not None and not self._lost:
             self._paused = False
-            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
+            self.relax()
             self.transport.resume_reading()
+
+    def relax(self) -> None:
+        if not self._paused:
+            self.deadline = min(self.loop.time() + self._timeouts.idle_s, self._total_deadline)
 
     def hurry(self, within_s: float) -> None:
         if not self._paused:
