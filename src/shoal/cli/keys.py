@@ -1,21 +1,18 @@
 """`shoal keys`: make, list and revoke API keys in the store itself, before the first start as well as beside running servers."""
 
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
+from shoal.cli.at_store import CONFIG, act, find_member, find_org
 from shoal.core.identity import OPERATOR
 
 if TYPE_CHECKING:
     from shoal.storage.keys import Key
     from shoal.storage.store import Store
-
-Result = TypeVar("Result")
-CONFIG = typer.Option(None, "--config", envvar="SHOAL_CONFIG", help="The TOML configuration.", show_default=False)
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -37,25 +34,38 @@ def create(
     ips: list[str] = typer.Option([], metavar="ADDRESS,...", help="The addresses and networks it may come from."),
     tags: list[str] = typer.Option([], "--tag", metavar="TAG", help="A label of yours."),
     expires: str | None = typer.Option(None, metavar="WHEN", help="From when on it opens nothing: 30d, 12h, 2027-01-31."),
+    org: str = typer.Option("operator", metavar="NAME_OR_ID", help="The organisation that pays for it."),
     project: str | None = typer.Option(None, metavar="NAME_OR_ID", help="The project it belongs to."),
-    admin: bool = typer.Option(False, "--admin", help="A key for /admin/v1 and nothing else."),
+    member: str | None = typer.Option(None, metavar="EMAIL_OR_ID", help="Whose it is."),
+    admin: bool = typer.Option(
+        False, "--admin", help="A key for /admin/v1 and nothing else: the operator's, or, with --member, of a member's role."
+    ),
     config: Path | None = CONFIG,
 ) -> None:
     """Make a key and print it, alone, on stdout. It is not shown again: only its hash is kept. What is not limited is free to use."""
     from shoal.cli.terms import read_expiry, read_terms
+    from shoal.core.errors import Fault
 
-    async def act(store: "Store") -> str:
+    async def run(store: "Store") -> str:
         limits = {"daily": daily, "weekly": weekly, "monthly": monthly, "total": budget, "rpm": rpm, "tpm": tpm}
         scopes = {"models": models, "endpoints": endpoints, "routes": routes, "ips": ips, "tags": tags}
         terms = read_terms(**limits, **scopes, parallel=parallel, burst=burst)
         expires_at_ms = read_expiry(expires, datetime.now(UTC))
-        project_id = await _find_project(store, project)
+        owner = await find_org(store, org)
+        if admin and member is None and owner.id != OPERATOR:
+            raise Fault("missing_parameter", "--admin: outside of the operator's organisation it must be a member's; add --member.")
         made = await store.keys.make(
-            OPERATOR, project_id, name, kind="admin" if admin else "inference", terms=terms, expires_at_ms=expires_at_ms
+            owner.id,
+            await _find_project(store, owner.id, project),
+            name,
+            member_id=None if member is None else (await find_member(store, owner, member)).id,
+            kind="admin" if admin else "inference",
+            terms=terms,
+            expires_at_ms=expires_at_ms,
         )
         return made[1]
 
-    secret = _act(config, act)
+    secret = act(config, run)
     typer.echo(f'Key "{name}" made. Keep it now, it is not shown again:', err=True)
     typer.echo(secret)
 
@@ -66,7 +76,7 @@ def list_keys(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List all keys, revoked ones too, oldest first."""
-    keys = _act(config, lambda store: store.keys.list_all())
+    keys = act(config, lambda store: store.keys.list_all())
     if as_json:
         typer.echo(json.dumps({"keys": [_describe(key) for key in keys]}, ensure_ascii=False))
         return
@@ -91,45 +101,21 @@ def revoke(
 ) -> None:
     """Revoke a key; running servers refuse it within a second."""
 
-    async def act(store: "Store") -> "Key":
+    async def run(store: "Store") -> "Key":
         return await store.keys.revoke(which)
 
-    key = _act(config, act)
+    key = act(config, run)
     typer.echo(f'Key "{key.name}" ({key.id}) is revoked.', err=True)
 
 
-async def _find_project(store: "Store", which: str | None) -> str:
-    """The id of one of the operator's projects, by its name or id. Errors: Fault not_found."""
+async def _find_project(store: "Store", org_id: str, which: str | None) -> str:
+    """The id of an organisation's project, by its name or id, or of its first. Errors: Fault not_found."""
     from shoal.core.errors import Fault
 
-    if which is None:
-        return "proj_default"
-    for project in await store.projects.list_of(OPERATOR):
-        if which in (project.id, project.name) and project.archived_at_ms is None:
+    for project in await store.projects.list_of(org_id):
+        if project.archived_at_ms is None and (which is None or which in (project.id, project.name)):
             return project.id
-    raise Fault("not_found", f"There is no project {which[:64]!r}.")
-
-
-def _act(config: Path | None, action: "Callable[[Store], Awaitable[Result]]") -> Result:
-    """Open the configured store, act on it, close it. What cannot be done is said on stderr, with exit status 1."""
-    import asyncio
-
-    from shoal.core.errors import Fault
-    from shoal.settings import BadSettings, home, load
-    from shoal.storage.store import STORE_ERRORS, open_store
-
-    async def run() -> Result:
-        store = await open_store(load(config).storage.url or home() / "shoal.db")
-        try:
-            return await action(store)
-        finally:
-            await store.close()
-
-    try:
-        return asyncio.run(run())
-    except (Fault, BadSettings, *STORE_ERRORS) as error:
-        typer.echo(f"shoal: {getattr(error, 'orig', None) or error}", err=True)
-        raise typer.Exit(1) from None
+    raise Fault("not_found", f"There is no project {(which or '')[:64]!r}.")
 
 
 def _describe(key: "Key") -> dict[str, object]:

@@ -5,7 +5,23 @@ import sys
 import typer
 
 import shoal
-from shoal.cli import bench, chat, keys, models, providers, pull, serve
+from shoal.cli import (
+    audit,
+    backup,
+    bench,
+    chat,
+    credits,
+    keys,
+    ledger,
+    members,
+    models,
+    orgs,
+    projects,
+    providers,
+    pull,
+    serve,
+    usage,
+)
 
 app = typer.Typer(
     help="One OpenAI-compatible endpoint for every language model, with a small model of your own behind it.",
@@ -15,6 +31,15 @@ app = typer.Typer(
 )
 app.command(name="serve")(serve.serve)
 app.add_typer(keys.app, name="keys")
+app.add_typer(orgs.app, name="orgs")
+app.add_typer(projects.app, name="projects")
+app.add_typer(members.app, name="members")
+app.add_typer(credits.app, name="credits")
+app.command(name="usage")(usage.usage)
+app.command(name="audit")(audit.audit)
+app.add_typer(ledger.app, name="ledger")
+app.command(name="backup")(backup.backup)
+app.command(name="restore")(backup.restore)
 app.add_typer(providers.app, name="providers")
 app.command(name="models")(models.models)
 app.command(name="pull")(pull.pull)
