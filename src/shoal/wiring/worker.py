@@ -143,6 +143,9 @@ async def _keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await work()
+        except Fault as fault:  # the store is away, mostly
+            log.error("the background task %s failed, it goes on in a second: %s", name, fault.message)
+            await asyncio.sleep(1)
         except Exception:
             log.exception("the background task %s failed, it goes on in a second", name)
             await asyncio.sleep(1)
