@@ -6,8 +6,9 @@ belongs to the next grant, or goes back. A give-back counts as done at once: wha
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,8 +21,10 @@ from shoal.storage.holders import Holders, Lifeline
 from shoal.storage.schema import bucket_leases
 from shoal.storage.schema import leases as lease_table
 
+Result = TypeVar("Result")
+
 PATIENCE_S = 4.0
-"""How long the store may take before it counts as away."""
+"""How long the store may take before it counts as away; to wait for one's turn is part of that."""
 
 RECALL_S = 2.0
 _RECALL_PARALLEL_S = 0.9
@@ -44,23 +47,22 @@ class StoreLender:
 
     async def borrow(self, key_id: str, need_nano: int, want_nano: int) -> Grant:
         """See `core.lending.Lender`."""
-        async with self._turn(key_id), _reached():
+        until = _patience_ends()
+        async with _reached(), self._turn(key_id, until):
             end = asyncio.get_running_loop().time() + RECALL_S
             last = False
             while True:
                 self._unsure.add(key_id)
-                async with asyncio.timeout(PATIENCE_S), self._money.begin() as connection:
-                    known = self._lent.get(key_id, 0)
-                    loan = await leases.borrow(connection, self.lifeline.id, key_id, need_nano, want_nano, known)
+                loan = await _in_time(until, self._ask_loan(key_id, need_nano, want_nano))
                 self._lent[key_id] = loan.lent_nano
                 if loan.grant.short is None:
                     self._unsure.discard(key_id)
                 if loan.grant.short is None or not loan.grant.short.in_flight or last or asyncio.get_running_loop().time() >= end:
                     return loan.grant
-                async with asyncio.timeout(PATIENCE_S), self._money.begin() as connection:
-                    last = not await leases.recall(connection, self.lifeline.id, key_id, loan)
+                last = not await _in_time(until, self._recall(key_id, loan))
                 if not last:  # otherwise whoever held it has given it back meanwhile: look once more
                     await asyncio.sleep(_LOOK_S)
+                until = _patience_ends()
 
     async def give_back(self, key_id: str, lease: str, amount_nano: int) -> None:
         """See `core.lending.Lender`. It is done even where the store is away: what could not be said is said by `beat`."""
@@ -73,33 +75,26 @@ class StoreLender:
     async def draw(self, key_id: str, unit: Unit, need: int, want: int, spent: int, unspent: int) -> Draw:
         """See `core.lending.Lender`."""
         end = asyncio.get_running_loop().time() + (_RECALL_PARALLEL_S if unit == "parallel" else 0.0)
-        async with self._turn(f"{key_id} {unit}"), _reached():
+        until = _patience_ends()
+        async with _reached(), self._turn(f"{key_id} {unit}", until):
             while True:
-                async with asyncio.timeout(PATIENCE_S), self._rates.begin() as connection:
-                    known = self._in_hand.get((key_id, unit), 0)
-                    report = buckets.Report(need, want, spent, unspent, known)
-                    drawn, in_hand = await buckets.draw(connection, self.lifeline.id, key_id, unit, report)
-                    short = drawn.granted < need
-                    asked = short and await buckets.recall(connection, self.lifeline.id, key_id, unit)
-                self._in_hand[key_id, unit] = in_hand
+                report = buckets.Report(need, want, spent, unspent, self._in_hand.get((key_id, unit), 0))
+                drawn, self._in_hand[key_id, unit], asked = await _in_time(until, self._ask_draw(key_id, unit, report))
                 spent = unspent = 0
                 if not asked or asyncio.get_running_loop().time() >= end:
                     return drawn
                 await asyncio.sleep(_LOOK_S)
+                until = _patience_ends()
 
     async def recalled(self) -> Sequence[tuple[str, str]]:
         """See `core.lending.Lender`."""
-        ours = self.lifeline.id
-        money = select(lease_table.c.key_id).where(lease_table.c.holder == ours, lease_table.c.recalled)
-        units = select(bucket_leases.c.key_id, bucket_leases.c.unit).where(bucket_leases.c.holder == ours, bucket_leases.c.recalled)
-        async with _reached(), asyncio.timeout(PATIENCE_S), self._engine.connect() as connection:
-            keys = (await connection.execute(money)).scalars().all()
-            return [*((key_id, "money") for key_id in keys), *((row[0], row[1]) for row in await connection.execute(units))]
+        async with _reached():
+            return await _in_time(_patience_ends(), self._find_recalled())
 
     async def beat(self) -> None:
         """See `core.lending.Lender`."""
-        async with _reached(), asyncio.timeout(PATIENCE_S):
-            await self._holders.renew(self.lifeline)
+        async with _reached():
+            await _in_time(_patience_ends(), self._holders.renew(self.lifeline))
         for key_id in list(self._unsure):
             async with self._turn(key_id):
                 await self._settle(key_id)
@@ -108,16 +103,77 @@ class StoreLender:
         """Give up: what is still borrowed is free once the journal is folded."""
         self.lifeline.cut()
 
+    async def _ask_loan(self, key_id: str, need: int, want: int) -> leases.Loan:
+        async with self._money.begin() as connection:
+            return await leases.borrow(connection, self.lifeline.id, key_id, need, want, self._lent.get(key_id, 0))
+
+    async def _recall(self, key_id: str, loan: leases.Loan) -> bool:
+        async with self._money.begin() as connection:
+            return await leases.recall(connection, self.lifeline.id, key_id, loan)
+
+    async def _ask_draw(self, key_id: str, unit: Unit, report: buckets.Report) -> tuple[Draw, int, bool]:
+        """What is drawn, what is in hand then, and, where that is too little, whether others were asked for theirs."""
+        async with self._rates.begin() as connection:
+            drawn, in_hand = await buckets.draw(connection, self.lifeline.id, key_id, unit, report)
+            short = drawn.granted < report.need
+            return drawn, in_hand, short and await buckets.recall(connection, self.lifeline.id, key_id, unit)
+
+    async def _find_recalled(self) -> Sequence[tuple[str, str]]:
+        ours = self.lifeline.id
+        money = select(lease_table.c.key_id).where(lease_table.c.holder == ours, lease_table.c.recalled)
+        units = select(bucket_leases.c.key_id, bucket_leases.c.unit).where(bucket_leases.c.holder == ours, bucket_leases.c.recalled)
+        async with self._engine.connect() as connection:
+            keys = (await connection.execute(money)).scalars().all()
+            return [*((key_id, "money") for key_id in keys), *((row[0], row[1]) for row in await connection.execute(units))]
+
+    async def _give_back(self, key_id: str) -> None:
+        async with self._money.begin() as connection:
+            await leases.give_back(connection, self.lifeline.id, key_id, self._lent.get(key_id, 0))
+
     async def _settle(self, key_id: str) -> None:
         """Bring the store's total to ours."""
         if key_id in self._unsure:
-            async with _reached(), asyncio.timeout(PATIENCE_S), self._money.begin() as connection:
-                await leases.give_back(connection, self.lifeline.id, key_id, self._lent.get(key_id, 0))
+            async with _reached():
+                await _in_time(_patience_ends(), self._give_back(key_id))
             self._unsure.discard(key_id)
 
-    def _turn(self, name: str) -> asyncio.Lock:
-        """One call at a time for each key, or key and unit: totals are compared."""
-        return self._turns.setdefault(name, asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def _turn(self, name: str, until: float | None = None) -> AsyncIterator[None]:
+        """One call at a time for each key, or key and unit: totals are compared. Errors: TimeoutError where it has not come in time."""
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        async with asyncio.timeout_at(until):
+            await turn.acquire()
+        try:
+            yield
+        finally:
+            turn.release()
+
+
+def _patience_ends() -> float:
+    return asyncio.get_running_loop().time() + PATIENCE_S
+
+
+_tasks: set[asyncio.Task[Any]] = set()  # the loop alone would not keep them
+
+
+async def _in_time(until: float, work: Coroutine[Any, Any, Result]) -> Result:
+    """What this work brings. Errors: TimeoutError after `until`. To give a silent connection up takes seconds: nobody waits for that."""
+    task = asyncio.create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_forget)
+    try:
+        await asyncio.wait([task], timeout=until - asyncio.get_running_loop().time())
+    finally:
+        given_up = not task.done() and task.cancel()
+    if given_up:
+        raise TimeoutError("the store does not answer")
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled():
+        task.exception()  # whoever still waits has it
 
 
 @contextlib.asynccontextmanager
