@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shoal.storage.bulk import storable
 from shoal.storage.database import writing
 from shoal.storage.schema import bodies
 
@@ -53,7 +54,7 @@ class Bodies:
 
 def _pack(body: Body) -> dict[str, object]:
     row = msgspec.structs.asdict(body)
-    packed = {"request": zlib.compress(body.request), "response": zlib.compress(body.response), "user_id": body.user_id or None}
+    packed = {"request": zlib.compress(body.request), "response": zlib.compress(body.response), "user_id": storable(body.user_id) or None}
     return row | packed
 
 

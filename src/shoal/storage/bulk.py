@@ -20,7 +20,7 @@ STATEMENT_ROWS = (250, 50, 10, 1)
 """Rows an INSERT: its binding keeps the interpreter's lock; a row a statement would fight for it."""
 
 _COLUMNS = requests.columns.keys()
-_STREAM, _RECEIPT = _COLUMNS.index("stream"), _COLUMNS.index("receipt")
+_STREAM, _RECEIPT, _USER = (_COLUMNS.index(name) for name in ("stream", "receipt", "user_id"))
 _NOTHING = -1
 _values = attrgetter(*_COLUMNS)
 _NAMES = ", ".join(_COLUMNS)
@@ -67,6 +67,7 @@ def _flatten(entries: Sequence[Entry]) -> tuple[object, ...]:
     width = len(_COLUMNS)
     values[_STREAM::width] = map(int, values[_STREAM::width])
     values[_RECEIPT::width] = map(bytearray, values[_RECEIPT::width])
+    values[_USER::width] = map(storable, values[_USER::width])  # it is looked for again
     return tuple(values)
 
 
@@ -76,11 +77,11 @@ async def _insert_arrays(connection: AsyncConnection, entries: Sequence[Entry]) 
         columns: list[Any] = list(zip(*map(_values, entries[at : at + STATEMENT_ROWS[0]]), strict=True))
         columns[_RECEIPT] = [bytes(receipt) for receipt in columns[_RECEIPT]]
         for text in _TEXTS:
-            columns[text] = [without_zeros(value) for value in columns[text]]
+            columns[text] = [storable(value) for value in columns[text]]
         inserted += (await connection.exec_driver_sql(_FROM_ARRAYS, tuple(columns))).rowcount
     return inserted
 
 
-def without_zeros(value: Any) -> Any:
-    """A text as PostgreSQL can hold it: zero bytes become the sign for what cannot be shown."""
+def storable(value: Any) -> Any:
+    """A text as every database can hold it: zero bytes become the sign for what cannot be shown."""
     return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value

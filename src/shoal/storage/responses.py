@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, literal, sel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shoal.core.errors import Fault
+from shoal.storage.bulk import storable
 from shoal.storage.database import writing
 from shoal.storage.schema import response_items, responses
 
@@ -76,7 +77,7 @@ class Responses:
             "expires_at_ms": now + RETENTION_MS,
             "input": msgspec.json.encode(items),
             "response": response,
-            "user_id": user_id or None,
+            "user_id": storable(user_id) or None,
         }
         held = {item_id for item_id in map(_id_of, seen.output) if item_id is not None}
         async with writing(self._engine).begin() as connection:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Table, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shoal.storage.audit import record
+from shoal.storage.bulk import storable
 from shoal.storage.database import writing
 from shoal.storage.identifiers import now_ms
 from shoal.storage.schema import api_keys, bodies, projects, requests, responses
@@ -51,6 +52,8 @@ class Retention:
 
         The audit log, which forgets nothing, holds a hash of the user's id.
         """
+        digest = hashlib.sha256(f"{org_id}/{user_id}".encode("utf-8", "surrogatepass")).hexdigest()
+        user_id = storable(user_id)
         own_keys = select(api_keys.c.id).where(api_keys.c.org_id == org_id)
         own_projects = select(projects.c.id).where(projects.c.org_id == org_id)
         kept = await self._delete(bodies, (bodies.c.user_id == user_id) & bodies.c.project_id.in_(own_projects))
@@ -68,8 +71,7 @@ class Retention:
                 break
         forgotten = Forgotten(lines, kept, stored)
         async with writing(self._engine).begin() as connection:
-            target = "user:" + hashlib.sha256(f"{org_id}/{user_id}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-            await record(connection, actor, "user.forget", org_id, target, msgspec.structs.asdict(forgotten))
+            await record(connection, actor, "user.forget", org_id, f"user:{digest[:16]}", msgspec.structs.asdict(forgotten))
         return forgotten
 
     async def _delete(self, table: Table, where: ColumnElement[bool]) -> int:

@@ -7,7 +7,7 @@ from sqlalchemy import Table, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoal.core.ledger import Entry
-from shoal.storage.bulk import without_zeros
+from shoal.storage.bulk import storable
 from shoal.storage.schema import DEFAULT_PROJECT, project_usage_days, usage_days
 
 DAY_MS = 86_400_000
@@ -61,8 +61,8 @@ class Tally:
         by_key: dict[tuple[str, int, str], list[int]] = {}
         by_project: dict[tuple[str, int, str], list[int]] = {}
         for (key_id, project_id, day, model), sums in self._sums.items():
-            _add(by_key, (without_zeros(key_id), day, without_zeros(model)), sums)
-            _add(by_project, (without_zeros(project_id) or DEFAULT_PROJECT, day, without_zeros(model)), sums)
+            _add(by_key, (storable(key_id), day, storable(model)), sums)
+            _add(by_project, (storable(project_id) or DEFAULT_PROJECT, day, storable(model)), sums)
         if by_key:
             await connection.execute(_SAVE_KEYS, list(_rows("key_id", by_key)))
             await connection.execute(_SAVE_PROJECTS, list(_rows("project_id", by_project)))
