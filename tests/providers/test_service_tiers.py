@@ -58,7 +58,7 @@ def test_standard_tiers_are_none(word: str | None) -> None:
 def test_a_hold_is_for_the_dearest_tier_that_may_be_used() -> None:
     price = msgspec.structs.replace(PRICE, service_tiers={"priority": Price(2_000_000, 4_000_000)})
     deployment = Deployment("a/m", "m", "a", "m", price)
-    plain, hurried = most(Size(100, 10), [(deployment, 0)]), most(Size(100, 10, hurried=True), [(deployment, 0)])
+    plain, hurried = most(Size(100, 10), [deployment]), most(Size(100, 10, hurried=True), [deployment])
     assert (plain.nano, hurried.nano) == (120_000, 240_000)
 
 
