@@ -125,7 +125,7 @@ def _responses(pieces: list[Any]) -> Said:
     reason = (last.get("incomplete_details") or {}).get("reason")
     return Said(
         "".join(part.get("text") or part.get("refusal", "") for part in words),
-        "".join(part["text"] for item in thoughts for part in item.get("summary") or item.get("content") or ()),
+        "".join("\n\n".join(part["text"] for part in item.get("summary") or item.get("content") or ()) for item in thoughts),
         calls,
         _finish(reason or last.get("status"), {"completed": "stop", "max_output_tokens": "length"}, bool(calls)),
         _of_openai(last.get("usage"), "input", "output"),

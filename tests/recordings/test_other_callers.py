@@ -69,8 +69,8 @@ _UNSAYABLE = {"gemini": "cache_write", "anthropic": "reasoning"}
 
 
 def _sayable(used: said.Used | None, caller: str) -> said.Used | None:
-    """Counts but for those, and for the details that are 0, which the Responses API says of what is not known."""
-    if used is None:
+    """Counts but for those, and for what is 0: so some dialects say that it is not known."""
+    if used is None or not any(used.values()):
         return None
     return {name: count for name, count in used.items() if name != _UNSAYABLE.get(caller) and (count or name in ("input", "output"))}
 
