@@ -74,7 +74,7 @@ class Forward:
 
     def complete(self, request: Request, body: bytes, settle: Settle) -> bytes:
         """A whole answer with its insertions."""
-        return forward.complete(body, settle)
+        return forward.complete(body, settle, chosen=isinstance(request.fields, ChatFields | CompletionFields))
 
     def stream(self, request: Request, settle: Settle) -> Passage:
         """A streamed answer, forwarded event by event."""

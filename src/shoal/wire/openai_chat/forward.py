@@ -100,8 +100,11 @@ def _with_usage(request: Request) -> bytes:
     return splice(bytes(members_of(request.body)["stream_options"]), {"include_usage": b"true"})
 
 
-def complete(body: bytes, settle: Settle) -> bytes:
-    """A whole answer with its two insertions. Errors: Fault when it is not a JSON object, or is an error in a 200."""
+def complete(body: bytes, settle: Settle, chosen: bool = False) -> bytes:
+    """A whole answer, which must have choices where they were asked for (`chosen`), with its two insertions.
+
+    Errors: Fault when it is not a JSON object, has none of its choices, or is an error in a 200.
+    """
     try:
         if not body.isascii():
             body.decode()  # raw members are not decoded
@@ -113,6 +116,8 @@ def complete(body: bytes, settle: Settle) -> bytes:
     failed_within = seen.base_resp is not None and seen.base_resp.status_code
     if failed_within or bytes(seen.error) not in chunks.NO_ERROR:
         raise errors.read_within(body)
+    if chosen and not seen.choices:
+        raise errors.read_instead(body)
     for choice in seen.choices or ():
         chunks.check(choice.finish_reason, choice.error)
     raw = bytes(seen.usage)
@@ -126,7 +131,7 @@ def _read(body: bytes) -> _Whole:
         return _whole.decode(body)
     except msgspec.ValidationError:
         seen = _answer.decode(body)
-        return _Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier)
+        return _Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier, [_Said()])
 
 
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
