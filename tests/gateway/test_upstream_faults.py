@@ -85,7 +85,9 @@ def test_a_stream_cut_before_its_first_event_is_tried_again(shoal: Installation,
     for size, model in enumerate(models):
         upstream.play(model, cut(ALL[:size]), default)
     for model, answer in zip(models, many(shoal, [f"up/{model}" for model in models], **USAGE_WANTED), strict=True):
-        assert (answer.status, answer.cut, answer.headers["x-shoal-attempts"]) == (200, False, "2"), model
+        tries = ("1", "2") if model == models[0] else ("2",)  # a kept connection that ends without a byte is replaced, and that is no try
+        assert (answer.status, answer.cut) == (200, False), model
+        assert answer.headers["x-shoal-attempts"] in tries, model
         assert [json.loads(data).get("error") for data in answer.events[:-1]] == [None] * (len(EVENTS) - 1)
         assert answer.events[-1] == b"[DONE]"
         assert len(upstream.received(model)) == 2
