@@ -25,6 +25,14 @@ def find_programs() -> Path | None:
     return next((place for place in reversed(places) if (place / "initdb").exists()), None)
 
 
+def _find_user() -> pwd.struct_passwd:
+    """Who runs it: PostgreSQL refuses to be root's."""
+    if os.getuid() != 0:
+        return pwd.getpwuid(os.getuid())
+    names = [name for name in ("postgres", "nobody") if any(one.pw_name == name for one in pwd.getpwall())]
+    return pwd.getpwnam(names[0])
+
+
 class Cluster:
     """One server. `url` is a database's address; every test takes a database of its own."""
 
@@ -32,7 +40,7 @@ class Cluster:
         self.programs, self._data = programs, directory / "data"
         self._sync = "on" if safe else "off"
         self._log = directory / "log"
-        self._user = pwd.getpwnam("postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
+        self._user = _find_user()
         self._databases = 0
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
