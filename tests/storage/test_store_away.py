@@ -71,7 +71,7 @@ async def test_kill_9_of_postgresql_loses_nothing(
     await store.close()
 
 
-async def test_who_waits_for_a_turn_waits_no_longer_than_the_first(
+async def test_nobody_waits_longer_for_a_silent_store_than_the_first(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = await open_store(cluster.new_database())
@@ -80,6 +80,7 @@ async def test_who_waits_for_a_turn_waits_no_longer_than_the_first(
     lender = store.lend(tmp_path)
     await lender.beat()
     monkeypatch.setattr(lender_module, "PATIENCE_S", 0.6)
+    monkeypatch.setattr(lender_module, "AGAIN_S", 0.05)
     loop = asyncio.get_running_loop()
     begin = loop.time()
     cluster.suspend()
@@ -88,10 +89,18 @@ async def test_who_waits_for_a_turn_waits_no_longer_than_the_first(
         drawn = [lender.draw(key, "requests", 1, 1, 0, 0) for _ in range(4)]
         ends = await asyncio.gather(*asked, *drawn, return_exceptions=True)
         took_s = loop.time() - begin
+        begin = loop.time()
+        with pytest.raises(StoreAway):
+            await lender.borrow(key, 1, 1)
+        again_s = loop.time() - begin
     finally:
         cluster.resume()
+        monkeypatch.undo()
     assert [type(end) for end in ends] == [StoreAway] * 8
     assert took_s < 1.2  # one after the other they would take twice as long at least
+    assert again_s < 0.6  # it is known to be silent
+    await lender.beat()
+    assert (await lender.borrow(key, 1, 1)).amount_nano
     lender.close()
     await store.close()
 

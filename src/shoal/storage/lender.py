@@ -26,6 +26,9 @@ Result = TypeVar("Result")
 PATIENCE_S = 4.0
 """How long the store may take before it counts as away; to wait for one's turn is part of that."""
 
+AGAIN_S = 1.0
+"""How long it may take while it is known to be silent. A beat has more patience: what is only slow is found to be back by that."""
+
 RECALL_S = 2.0
 _RECALL_PARALLEL_S = 0.9
 _LOOK_S = 0.1
@@ -44,25 +47,26 @@ class StoreLender:
         self._in_hand: dict[tuple[str, str], int] = {}  # thousandths by key and unit
         self._unsure: set[str] = set()  # keys of which the store may have lent more than we know
         self._turns: dict[str, asyncio.Lock] = {}
+        self._silent = False  # the last that was heard of the store is that it does not answer
 
     async def borrow(self, key_id: str, need_nano: int, want_nano: int) -> Grant:
         """See `core.lending.Lender`."""
-        until = _patience_ends()
+        until = self._patience_ends()
         async with _reached(), self._turn(key_id, until):
             end = asyncio.get_running_loop().time() + RECALL_S
             last = False
             while True:
                 self._unsure.add(key_id)
-                loan = await _in_time(until, self._ask_loan(key_id, need_nano, want_nano))
+                loan = await self._in_time(until, self._ask_loan(key_id, need_nano, want_nano))
                 self._lent[key_id] = loan.lent_nano
                 if loan.grant.short is None:
                     self._unsure.discard(key_id)
                 if loan.grant.short is None or not loan.grant.short.in_flight or last or asyncio.get_running_loop().time() >= end:
                     return loan.grant
-                last = not await _in_time(until, self._recall(key_id, loan))
+                last = not await self._in_time(until, self._recall(key_id, loan))
                 if not last:  # otherwise whoever held it has given it back meanwhile: look once more
                     await asyncio.sleep(_LOOK_S)
-                until = _patience_ends()
+                until = self._patience_ends()
 
     async def give_back(self, key_id: str, lease: str, amount_nano: int) -> None:
         """See `core.lending.Lender`. It is done even where the store is away: what could not be said is said by `beat`."""
@@ -75,26 +79,26 @@ class StoreLender:
     async def draw(self, key_id: str, unit: Unit, need: int, want: int, spent: int, unspent: int) -> Draw:
         """See `core.lending.Lender`."""
         end = asyncio.get_running_loop().time() + (_RECALL_PARALLEL_S if unit == "parallel" else 0.0)
-        until = _patience_ends()
+        until = self._patience_ends()
         async with _reached(), self._turn(f"{key_id} {unit}", until):
             while True:
                 report = buckets.Report(need, want, spent, unspent, self._in_hand.get((key_id, unit), 0))
-                drawn, self._in_hand[key_id, unit], asked = await _in_time(until, self._ask_draw(key_id, unit, report))
+                drawn, self._in_hand[key_id, unit], asked = await self._in_time(until, self._ask_draw(key_id, unit, report))
                 spent = unspent = 0
                 if not asked or asyncio.get_running_loop().time() >= end:
                     return drawn
                 await asyncio.sleep(_LOOK_S)
-                until = _patience_ends()
+                until = self._patience_ends()
 
     async def recalled(self) -> Sequence[tuple[str, str]]:
         """See `core.lending.Lender`."""
         async with _reached():
-            return await _in_time(_patience_ends(), self._find_recalled())
+            return await self._in_time(self._patience_ends(), self._find_recalled())
 
     async def beat(self) -> None:
         """See `core.lending.Lender`."""
         async with _reached():
-            await _in_time(_patience_ends(), self._holders.renew(self.lifeline))
+            await self._in_time(asyncio.get_running_loop().time() + PATIENCE_S, self._holders.renew(self.lifeline))
         for key_id in list(self._unsure):
             async with self._turn(key_id):
                 await self._settle(key_id)
@@ -134,7 +138,7 @@ class StoreLender:
         """Bring the store's total to ours."""
         if key_id in self._unsure:
             async with _reached():
-                await _in_time(_patience_ends(), self._give_back(key_id))
+                await self._in_time(self._patience_ends(), self._give_back(key_id))
             self._unsure.discard(key_id)
 
     @contextlib.asynccontextmanager
@@ -148,26 +152,25 @@ class StoreLender:
         finally:
             turn.release()
 
+    def _patience_ends(self) -> float:
+        return asyncio.get_running_loop().time() + (AGAIN_S if self._silent else PATIENCE_S)
 
-def _patience_ends() -> float:
-    return asyncio.get_running_loop().time() + PATIENCE_S
+    async def _in_time(self, until: float, work: Coroutine[Any, Any, Result]) -> Result:
+        """What this work brings. Errors: TimeoutError at `until`. To give up a silent connection takes seconds: nobody waits for that."""
+        task = asyncio.create_task(work)
+        _tasks.add(task)
+        task.add_done_callback(_forget)
+        try:
+            await asyncio.wait([task], timeout=until - asyncio.get_running_loop().time())
+        finally:
+            given_up = not task.done() and task.cancel()
+        self._silent = given_up
+        if given_up:
+            raise TimeoutError("the store does not answer")
+        return task.result()
 
 
 _tasks: set[asyncio.Task[Any]] = set()  # the loop alone would not keep them
-
-
-async def _in_time(until: float, work: Coroutine[Any, Any, Result]) -> Result:
-    """What this work brings. Errors: TimeoutError after `until`. To give a silent connection up takes seconds: nobody waits for that."""
-    task = asyncio.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_forget)
-    try:
-        await asyncio.wait([task], timeout=until - asyncio.get_running_loop().time())
-    finally:
-        given_up = not task.done() and task.cancel()
-    if given_up:
-        raise TimeoutError("the store does not answer")
-    return task.result()
 
 
 def _forget(task: asyncio.Task[Any]) -> None:
