@@ -13,6 +13,7 @@ from pathlib import Path
 import harness
 import ledger_drain
 import ledger_kills
+import ledger_postgres
 import report
 from harness import GENERATOR_CORE, Process, Trouble
 from report import Verdict
@@ -21,6 +22,7 @@ Part = Callable[[Namespace, Verdict, Path, list[Process]], dict[str, object]]
 PARTS: dict[str, Part] = {
     "drain": ledger_drain.run,
     "kills": ledger_kills.run,
+    "postgres": ledger_postgres.run,
 }
 
 
@@ -31,9 +33,12 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=200, help="at once, who drain the wallet")
     parser.add_argument("--kills", type=int, default=50, help="of processes")
     parser.add_argument("--rate", type=float, default=1000, help="requests a second while processes are killed")
+    parser.add_argument("--store-rate", type=float, default=200, help="requests a second while PostgreSQL is away")
     options = parser.parse_args()
+    options.calm_s, options.down_s, options.cut_s, options.back_s = 5, 15, 30, 15
     if options.quick:
         options.callers, options.kills, options.rate = min(options.callers, 60), min(options.kills, 5), min(options.rate, 100)
+        options.store_rate, options.down_s, options.cut_s, options.back_s = min(options.store_rate, 60), 8, 12, 12
     names = options.only.split(",")
     if unknown := [name for name in names if name not in PARTS]:
         raise Trouble(f"there is no part named {', '.join(unknown)}; there are {', '.join(PARTS)}")

@@ -149,6 +149,7 @@ async def _kill(shoal: Shoal, started: list[Process], kills: int) -> Counter[str
         killed[kind] += 1
         if kind == "parent":
             shoal.process.popen.wait()
+            await asyncio.to_thread(psutil.wait_procs, [one for some in family.values() for one in some])  # who still listen
             started.append(shoal.start())
             await asyncio.to_thread(await_server, shoal)
     return killed
