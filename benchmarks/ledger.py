@@ -13,7 +13,9 @@ from pathlib import Path
 import harness
 import ledger_drain
 import ledger_kills
+import ledger_path
 import ledger_postgres
+import ledger_rates
 import report
 from harness import GENERATOR_CORE, Process, Trouble
 from report import Verdict
@@ -23,6 +25,8 @@ PARTS: dict[str, Part] = {
     "drain": ledger_drain.run,
     "kills": ledger_kills.run,
     "postgres": ledger_postgres.run,
+    "rates": ledger_rates.run,
+    "path": ledger_path.run,
 }
 
 
@@ -34,10 +38,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="of processes")
     parser.add_argument("--rate", type=float, default=1000, help="requests a second while processes are killed")
     parser.add_argument("--store-rate", type=float, default=200, help="requests a second while PostgreSQL is away")
+    parser.add_argument("--seconds", type=float, default=180, help="for which too much is offered to a rate")
+    parser.add_argument("--rounds", type=int, default=3, help="of load on the path")
     options = parser.parse_args()
+    options.round_s = 5
     options.calm_s, options.down_s, options.cut_s, options.back_s = 5, 15, 30, 15
     if options.quick:
         options.callers, options.kills, options.rate = min(options.callers, 60), min(options.kills, 5), min(options.rate, 100)
+        options.seconds, options.rounds, options.round_s = min(options.seconds, 20), 1, 2
         options.store_rate, options.down_s, options.cut_s, options.back_s = min(options.store_rate, 60), 8, 12, 12
     names = options.only.split(",")
     if unknown := [name for name in names if name not in PARTS]:
