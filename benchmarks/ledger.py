@@ -13,6 +13,7 @@ from pathlib import Path
 import harness
 import ledger_drain
 import ledger_kills
+import ledger_log
 import ledger_path
 import ledger_postgres
 import ledger_rates
@@ -27,6 +28,7 @@ PARTS: dict[str, Part] = {
     "postgres": ledger_postgres.run,
     "rates": ledger_rates.run,
     "path": ledger_path.run,
+    "log": ledger_log.run,
 }
 
 
@@ -40,11 +42,13 @@ def main() -> None:
     parser.add_argument("--store-rate", type=float, default=200, help="requests a second while PostgreSQL is away")
     parser.add_argument("--seconds", type=float, default=180, help="for which too much is offered to a rate")
     parser.add_argument("--rounds", type=int, default=3, help="of load on the path")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="in the log")
     options = parser.parse_args()
     options.round_s = 5
     options.calm_s, options.down_s, options.cut_s, options.back_s = 5, 15, 30, 15
     if options.quick:
         options.callers, options.kills, options.rate = min(options.callers, 60), min(options.kills, 5), min(options.rate, 100)
+        options.rows = min(options.rows, 200_000)
         options.seconds, options.rounds, options.round_s = min(options.seconds, 20), 1, 2
         options.store_rate, options.down_s, options.cut_s, options.back_s = min(options.store_rate, 60), 8, 12, 12
     names = options.only.split(",")
