@@ -6,12 +6,11 @@ import msgspec
 from litestar import get, post
 from litestar.params import Parameter
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import NUMBER, Cursor, Id, Limit, Page, by_number, paged, read_cursor
 from shoal.core.money import usd_text
 from shoal.storage.alerts import Alert
-from shoal.storage.store import Store
 
 
 class AlertView(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +31,7 @@ class SeenView(msgspec.Struct, frozen=True):
 
 
 @get("/organisations/{org_id:str}/alerts")
-async def list_alerts(org_id: Id, actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[AlertView]:
+async def list_alerts(org_id: Id, actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None) -> Page[AlertView]:
     """List alerts, newest first."""
     actor.require("viewer", org_id)
     await store.organisations.find(org_id)
@@ -42,7 +41,7 @@ async def list_alerts(org_id: Id, actor: Actor, store: Store, limit: Limit = 50,
 
 
 @post("/organisations/{org_id:str}/alerts/{alert_id:int}/seen", status_code=200)
-async def see_alert(org_id: Id, alert_id: Annotated[int, Parameter(ge=0, lt=2**62)], actor: Actor, store: Store) -> SeenView:
+async def see_alert(org_id: Id, alert_id: Annotated[int, Parameter(ge=0, lt=2**62)], actor: GivenActor, store: GivenStore) -> SeenView:
     """Say that an alert was seen."""
     actor.require("developer", org_id)
     await store.alerts.see(org_id, alert_id)

@@ -6,8 +6,8 @@ import msgspec
 from litestar import get
 from litestar.params import Parameter
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import NUMBER, Cursor, Id, Limit, Page, by_number, paged, read_cursor
 from shoal.storage.audit import Act
 from shoal.storage.store import Store
@@ -27,8 +27,8 @@ class ActView(msgspec.Struct, frozen=True, kw_only=True):
 
 @get("/audit")
 async def list_audit(
-    actor: Actor,
-    store: Store,
+    actor: GivenActor,
+    store: GivenStore,
     organisation_id: Annotated[str | None, Parameter(max_length=64)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -39,7 +39,9 @@ async def list_audit(
 
 
 @get("/organisations/{org_id:str}/audit")
-async def list_organisation_audit(org_id: Id, actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[ActView]:
+async def list_organisation_audit(
+    org_id: Id, actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None
+) -> Page[ActView]:
     """The acts of an organisation, newest first."""
     actor.require("admin", org_id)
     await store.organisations.find(org_id)

@@ -3,12 +3,11 @@
 import msgspec
 from litestar import delete, get
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import Id
 from shoal.core.money import usd_text
 from shoal.storage.holders import Holder
-from shoal.storage.store import Store
 
 
 class ProofView(msgspec.Struct, frozen=True):
@@ -41,7 +40,7 @@ class ReleasedView(msgspec.Struct, frozen=True):
 
 
 @get("/ledger/check")
-async def check_ledger(actor: Actor, store: Store) -> ProofView:
+async def check_ledger(actor: GivenActor, store: GivenStore) -> ProofView:
     """Prove that the books are right; reads all of them."""
     actor.require_operator()
     errors = await store.ledger.check()
@@ -49,14 +48,14 @@ async def check_ledger(actor: Actor, store: Store) -> ProofView:
 
 
 @get("/ledger/holders")
-async def list_holders(actor: Actor, store: Store) -> HoldersView:
+async def list_holders(actor: GivenActor, store: GivenStore) -> HoldersView:
     """List the processes that hold money or rates."""
     actor.require_operator()
     return HoldersView([show(one) for one in await store.holders.list_all()])
 
 
 @delete("/ledger/holders/{holder_id:str}", status_code=200)
-async def release_holder(holder_id: Id, actor: Actor, store: Store) -> ReleasedView:
+async def release_holder(holder_id: Id, actor: GivenActor, store: GivenStore) -> ReleasedView:
     """Take back what a process holds whose home is lost."""
     actor.require_operator()
     await store.holders.release(holder_id)

@@ -2,15 +2,15 @@
 
 import msgspec
 from litestar import get, post
+from litestar.params import JSONBody
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import Moment, Usd, moment_ms, moment_text, nano_of, require_usd
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import AGE, Cursor, Limit, Page, paged, read_cursor
 from shoal.control.wallets import Currency
 from shoal.core.money import usd_text
 from shoal.storage.codes import Code
 from shoal.storage.pages import Mark
-from shoal.storage.store import Store
 
 
 class NewCode(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +42,7 @@ class CodeSecretView(msgspec.Struct, frozen=True):
 
 
 @post("/codes")
-async def create_code(data: NewCode, actor: Actor, store: Store) -> CodeSecretView:
+async def create_code(data: JSONBody[NewCode], actor: GivenActor, store: GivenStore) -> CodeSecretView:
     """Make a code; it is in the answer, this once (the operator)."""
     actor.require_operator()
     require_usd(data.currency)
@@ -53,7 +53,7 @@ async def create_code(data: NewCode, actor: Actor, store: Store) -> CodeSecretVi
 
 
 @get("/codes")
-async def list_codes(actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[CodeView]:
+async def list_codes(actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None) -> Page[CodeView]:
     """List codes, newest first, by their numbers (the operator)."""
     actor.require_operator()
     return paged(await store.codes.list_all(after=read_cursor(cursor, AGE), limit=limit + 1), limit, show, _mark)

@@ -4,12 +4,11 @@ from typing import Annotated
 
 import msgspec
 from litestar import post
+from litestar.params import JSONBody
 from msgspec import Meta
 
-from shoal.control.actor import Actor
-from shoal.control.options import Options
+from shoal.control.given import GivenActor, GivenOptions, GivenStore
 from shoal.control.parameters import Id
-from shoal.storage.store import Store
 
 
 class Wish(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +26,7 @@ class ForgottenView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post("/organisations/{org_id:str}/user-deletions", status_code=200)
-async def forget_user(org_id: Id, data: Wish, actor: Actor, store: Store, options: Options) -> ForgottenView:
+async def forget_user(org_id: Id, data: JSONBody[Wish], actor: GivenActor, store: GivenStore, options: GivenOptions) -> ForgottenView:
     """Delete one user's data."""
     actor.require("owner", org_id)
     await store.organisations.find(org_id)

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, delete, get, patch, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from msgspec import UNSET, Meta, UnsetType
 
 from shoal.control.actor import RANKS, Actor
 from shoal.control.amounts import Moment, moment_ms, moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import AGE, Cursor, Id, IfMatch, Limit, Page, Version, by_age, paged, read_cursor, seen_version, versioned
 from shoal.control.terms import (
     BudgetsView,
@@ -90,7 +91,7 @@ class Rotation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @post("/organisations/{org_id:str}/keys")
-async def create_key(org_id: Id, data: NewKey, actor: Actor, store: Store) -> Response[SecretView]:
+async def create_key(org_id: Id, data: JSONBody[NewKey], actor: GivenActor, store: GivenStore) -> Response[SecretView]:
     """Make a key; its secret is in the answer, this once."""
     actor.require("developer", org_id)
     await _may_hold(actor, store, org_id, data.kind, data.member_id)
@@ -112,8 +113,8 @@ async def create_key(org_id: Id, data: NewKey, actor: Actor, store: Store) -> Re
 @get("/organisations/{org_id:str}/keys")
 async def list_keys(
     org_id: Id,
-    actor: Actor,
-    store: Store,
+    actor: GivenActor,
+    store: GivenStore,
     project_id: Annotated[str | None, Parameter(max_length=64)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -126,14 +127,16 @@ async def list_keys(
 
 
 @get("/organisations/{org_id:str}/keys/{key_id:str}")
-async def get_key(org_id: Id, key_id: Id, actor: Actor, store: Store) -> Response[KeyView]:
+async def get_key(org_id: Id, key_id: Id, actor: GivenActor, store: GivenStore) -> Response[KeyView]:
     """Show a key."""
     actor.require("viewer", org_id)
     return versioned(show(await store.key_changes.find(org_id, key_id)))
 
 
 @patch("/organisations/{org_id:str}/keys/{key_id:str}")
-async def update_key(org_id: Id, key_id: Id, data: KeyChange, actor: Actor, store: Store, if_match: IfMatch = None) -> Response[KeyView]:
+async def update_key(
+    org_id: Id, key_id: Id, data: JSONBody[KeyChange], actor: GivenActor, store: GivenStore, if_match: IfMatch = None
+) -> Response[KeyView]:
     """Change a key; running servers follow within a second."""
     key = await _find_changeable(org_id, key_id, actor, store)
     seen = seen_version(data.version, if_match)
@@ -150,7 +153,9 @@ async def update_key(org_id: Id, key_id: Id, data: KeyChange, actor: Actor, stor
 
 
 @post("/organisations/{org_id:str}/keys/{key_id:str}/rotate", status_code=200)
-async def rotate_key(org_id: Id, key_id: Id, data: Rotation, actor: Actor, store: Store, if_match: IfMatch = None) -> Response[SecretView]:
+async def rotate_key(
+    org_id: Id, key_id: Id, data: JSONBody[Rotation], actor: GivenActor, store: GivenStore, if_match: IfMatch = None
+) -> Response[SecretView]:
     """Give a key another secret, shown this once."""
     await _find_changeable(org_id, key_id, actor, store)
     seen = seen_version(data.version, if_match)
@@ -162,7 +167,7 @@ async def rotate_key(org_id: Id, key_id: Id, data: Rotation, actor: Actor, store
 
 
 @delete("/organisations/{org_id:str}/keys/{key_id:str}", status_code=200)
-async def revoke_key(org_id: Id, key_id: Id, actor: Actor, store: Store) -> Response[KeyView]:
+async def revoke_key(org_id: Id, key_id: Id, actor: GivenActor, store: GivenStore) -> Response[KeyView]:
     """Revoke a key, for good."""
     await _find_changeable(org_id, key_id, actor, store)
     return versioned(show(await store.key_changes.revoke(org_id, key_id, actor=actor.name)))

@@ -2,10 +2,12 @@
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
 from shoal.control.actor import Actor
 from shoal.control.amounts import moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import (
     AGE,
     Cursor,
@@ -57,7 +59,7 @@ class MemberChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @post("/organisations/{org_id:str}/members")
-async def add_member(org_id: Id, data: NewMember, actor: Actor, store: Store) -> Response[MemberView]:
+async def add_member(org_id: Id, data: JSONBody[NewMember], actor: GivenActor, store: GivenStore) -> Response[MemberView]:
     """Add a member."""
     actor.require("admin", org_id)
     actor.require_rank(data.role)
@@ -66,7 +68,7 @@ async def add_member(org_id: Id, data: NewMember, actor: Actor, store: Store) ->
 
 
 @get("/organisations/{org_id:str}/members")
-async def list_members(org_id: Id, actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[MemberView]:
+async def list_members(org_id: Id, actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None) -> Page[MemberView]:
     """List members, oldest first."""
     actor.require("viewer", org_id)
     await store.organisations.find(org_id)
@@ -74,7 +76,7 @@ async def list_members(org_id: Id, actor: Actor, store: Store, limit: Limit = 50
 
 
 @get("/organisations/{org_id:str}/members/{member_id:str}")
-async def get_member(org_id: Id, member_id: Id, actor: Actor, store: Store) -> Response[MemberView]:
+async def get_member(org_id: Id, member_id: Id, actor: GivenActor, store: GivenStore) -> Response[MemberView]:
     """Show a member."""
     actor.require("viewer", org_id)
     return versioned(show(await store.members.find(org_id, member_id)))
@@ -82,7 +84,7 @@ async def get_member(org_id: Id, member_id: Id, actor: Actor, store: Store) -> R
 
 @patch("/organisations/{org_id:str}/members/{member_id:str}")
 async def update_member(
-    org_id: Id, member_id: Id, data: MemberChange, actor: Actor, store: Store, if_match: IfMatch = None
+    org_id: Id, member_id: Id, data: JSONBody[MemberChange], actor: GivenActor, store: GivenStore, if_match: IfMatch = None
 ) -> Response[MemberView]:
     """Change a member; its keys follow at once."""
     await _require_above(org_id, member_id, actor, store)
@@ -98,7 +100,7 @@ async def update_member(
 
 @delete("/organisations/{org_id:str}/members/{member_id:str}", status_code=200)
 async def remove_member(
-    org_id: Id, member_id: Id, actor: Actor, store: Store, version: QueryVersion = None, if_match: IfMatch = None
+    org_id: Id, member_id: Id, actor: GivenActor, store: GivenStore, version: QueryVersion = None, if_match: IfMatch = None
 ) -> Response[MemberView]:
     """Remove a member, whose keys are revoked."""
     await _require_above(org_id, member_id, actor, store)

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.params import JSONBody
 from msgspec import UNSET, Meta, UnsetType
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import Percent, Usd, moment_text, nano_of, nano_or_none, percent_text, ppm_of, require_usd
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import (
     AGE,
     Cursor,
@@ -26,7 +27,6 @@ from shoal.control.parameters import (
 from shoal.core.errors import Fault
 from shoal.core.money import usd_text
 from shoal.storage.organisations import Organisation, OrganisationEdit
-from shoal.storage.store import Store
 
 Markups = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=256)], Percent], Meta(max_length=256)]
 _OF_OWNERS = ("name", "low_balance_usd", "currency", "version")
@@ -73,14 +73,14 @@ class OrganisationChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=Tru
 
 
 @post("/organisations")
-async def create_organisation(data: NewOrganisation, actor: Actor, store: Store) -> Response[OrganisationView]:
+async def create_organisation(data: JSONBody[NewOrganisation], actor: GivenActor, store: GivenStore) -> Response[OrganisationView]:
     """Make an organisation, with its wallet and a first project."""
     actor.require_operator()
     return versioned(show(await store.organisations.create(_edit(data), actor=actor.name)), 201)
 
 
 @get("/organisations")
-async def list_organisations(actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[OrganisationView]:
+async def list_organisations(actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None) -> Page[OrganisationView]:
     """List organisations, oldest first."""
     after = read_cursor(cursor, AGE)
     if not actor.is_operator:
@@ -90,7 +90,7 @@ async def list_organisations(actor: Actor, store: Store, limit: Limit = 50, curs
 
 
 @get("/organisations/{org_id:str}")
-async def get_organisation(org_id: Id, actor: Actor, store: Store) -> Response[OrganisationView]:
+async def get_organisation(org_id: Id, actor: GivenActor, store: GivenStore) -> Response[OrganisationView]:
     """Show an organisation."""
     actor.require("viewer", org_id)
     return versioned(show(await store.organisations.find(org_id)))
@@ -98,7 +98,7 @@ async def get_organisation(org_id: Id, actor: Actor, store: Store) -> Response[O
 
 @patch("/organisations/{org_id:str}")
 async def update_organisation(
-    org_id: Id, data: OrganisationChange, actor: Actor, store: Store, if_match: IfMatch = None
+    org_id: Id, data: JSONBody[OrganisationChange], actor: GivenActor, store: GivenStore, if_match: IfMatch = None
 ) -> Response[OrganisationView]:
     """Change an organisation."""
     actor.require("owner", org_id)
@@ -115,7 +115,7 @@ async def update_organisation(
 
 @delete("/organisations/{org_id:str}", status_code=200)
 async def close_organisation(
-    org_id: Id, actor: Actor, store: Store, version: QueryVersion = None, if_match: IfMatch = None
+    org_id: Id, actor: GivenActor, store: GivenStore, version: QueryVersion = None, if_match: IfMatch = None
 ) -> Response[OrganisationView]:
     """Close an organisation: its keys open nothing, its money and its log stay."""
     actor.require("viewer", org_id)

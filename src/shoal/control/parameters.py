@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, Parameter, QueryParameter
 from msgspec import Meta
 
 from shoal.core.errors import Fault
@@ -16,15 +16,15 @@ from shoal.storage.pages import Mark
 Row = TypeVar("Row")
 View = TypeVar("View")
 
-_MOST = 200
+MOST_ROWS = 200
 Id = Annotated[str, Parameter(min_length=1, max_length=64)]
-Limit = Annotated[int, Parameter(ge=1, le=_MOST, description="The most entries of a page.")]
+Limit = Annotated[int, Parameter(ge=1, le=MOST_ROWS, description="The most entries of a page.")]
 Cursor = Annotated[str | None, Parameter(max_length=512, description="`next` of the page before.")]
 IfMatch = Annotated[
-    str | None, Parameter(header="if-match", max_length=64, required=False, description="The version that was seen, as its ETag.")
+    str | None, HeaderParameter(name="if-match", max_length=64, required=False, description="The version that was seen, as its ETag.")
 ]
 QueryVersion = Annotated[
-    int | None, Parameter(query="version", ge=1, lt=2**53, description="The version that was seen; If-Match may say it instead.")
+    int | None, QueryParameter(name="version", ge=1, lt=2**53, description="The version that was seen; If-Match may say it instead.")
 ]
 Version = Annotated[int, Meta(ge=1, lt=2**53, description="The version that was seen; If-Match may say it instead.")]
 

@@ -2,10 +2,11 @@
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.params import JSONBody
 from msgspec import UNSET, UnsetType
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import (
     AGE,
     Cursor,
@@ -23,7 +24,6 @@ from shoal.control.parameters import (
 )
 from shoal.core.errors import Fault
 from shoal.storage.projects import Days, Project, ProjectEdit
-from shoal.storage.store import Store
 
 
 class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class ProjectChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 @post("/organisations/{org_id:str}/projects")
-async def create_project(org_id: Id, data: NewProject, actor: Actor, store: Store) -> Response[ProjectView]:
+async def create_project(org_id: Id, data: JSONBody[NewProject], actor: GivenActor, store: GivenStore) -> Response[ProjectView]:
     """Make a project."""
     actor.require("admin", org_id)
     edit = ProjectEdit(name=data.name, keep_bodies=data.keep_bodies, retention_days=data.retention_days)
@@ -65,7 +65,7 @@ async def create_project(org_id: Id, data: NewProject, actor: Actor, store: Stor
 
 
 @get("/organisations/{org_id:str}/projects")
-async def list_projects(org_id: Id, actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectView]:
+async def list_projects(org_id: Id, actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None) -> Page[ProjectView]:
     """List projects, archived ones too, oldest first."""
     actor.require("viewer", org_id)
     await store.organisations.find(org_id)
@@ -73,7 +73,7 @@ async def list_projects(org_id: Id, actor: Actor, store: Store, limit: Limit = 5
 
 
 @get("/organisations/{org_id:str}/projects/{project_id:str}")
-async def get_project(org_id: Id, project_id: Id, actor: Actor, store: Store) -> Response[ProjectView]:
+async def get_project(org_id: Id, project_id: Id, actor: GivenActor, store: GivenStore) -> Response[ProjectView]:
     """Show a project."""
     actor.require("viewer", org_id)
     return versioned(show(await store.projects.find(org_id, project_id)))
@@ -81,7 +81,7 @@ async def get_project(org_id: Id, project_id: Id, actor: Actor, store: Store) ->
 
 @patch("/organisations/{org_id:str}/projects/{project_id:str}")
 async def update_project(
-    org_id: Id, project_id: Id, data: ProjectChange, actor: Actor, store: Store, if_match: IfMatch = None
+    org_id: Id, project_id: Id, data: JSONBody[ProjectChange], actor: GivenActor, store: GivenStore, if_match: IfMatch = None
 ) -> Response[ProjectView]:
     """Change a project."""
     actor.require("admin", org_id)
@@ -98,7 +98,7 @@ async def update_project(
     status_code=200,
 )
 async def archive_project(
-    org_id: Id, project_id: Id, actor: Actor, store: Store, version: QueryVersion = None, if_match: IfMatch = None
+    org_id: Id, project_id: Id, actor: GivenActor, store: GivenStore, version: QueryVersion = None, if_match: IfMatch = None
 ) -> Response[ProjectView]:
     """Archive a project: its keys are revoked, its log stays as long as it is kept."""
     actor.require("admin", org_id)

@@ -7,14 +7,13 @@ import msgspec
 from litestar import get
 from litestar.params import Parameter
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import moment_ms, moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import AGE, Cursor, Id, Limit, Page, read_cursor, write_cursor
 from shoal.control.usage import FilterId, FilterModel
 from shoal.core.errors import Fault
 from shoal.core.money import usd_text
 from shoal.storage.request_log import Logged, Sought
-from shoal.storage.store import Store
 
 When = Annotated[datetime | None, Parameter(description="RFC 3339, with its time zone.")]
 
@@ -56,8 +55,8 @@ class ReceiptView(msgspec.Struct, frozen=True):
 @get("/organisations/{org_id:str}/requests")
 async def list_requests(
     org_id: Id,
-    actor: Actor,
-    store: Store,
+    actor: GivenActor,
+    store: GivenStore,
     project_id: FilterId = None,
     key_id: FilterId = None,
     model: FilterModel = None,
@@ -90,7 +89,7 @@ async def list_requests(
 
 
 @get("/organisations/{org_id:str}/requests/{request_id:str}")
-async def get_request(org_id: Id, request_id: Id, actor: Actor, store: Store) -> ReceiptView:
+async def get_request(org_id: Id, request_id: Id, actor: GivenActor, store: GivenStore) -> ReceiptView:
     """The receipt of a request."""
     actor.require("viewer", org_id)
     entry = await store.receipts.find(request_id)

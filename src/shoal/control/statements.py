@@ -5,6 +5,7 @@ from litestar import Response, get
 
 from shoal.control.actor import Actor
 from shoal.control.amounts import moment_text
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import Id
 from shoal.control.usage import Day, read_days
 from shoal.core.money import usd_text
@@ -36,13 +37,13 @@ class StatementView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/organisations/{org_id:str}/wallet/statement")
-async def get_statement(org_id: Id, actor: Actor, store: Store, since: Day = None, until: Day = None) -> StatementView:
+async def get_statement(org_id: Id, actor: GivenActor, store: GivenStore, since: Day = None, until: Day = None) -> StatementView:
     """A wallet's statement over some days, the last 31 unless it says otherwise."""
     return show(await _make(org_id, actor, store, since, until))
 
 
 @get("/organisations/{org_id:str}/wallet/statement.csv", media_type="text/csv")
-async def get_statement_csv(org_id: Id, actor: Actor, store: Store, since: Day = None, until: Day = None) -> Response[str]:
+async def get_statement_csv(org_id: Id, actor: GivenActor, store: GivenStore, since: Day = None, until: Day = None) -> Response[str]:
     """The same as CSV (RFC 4180)."""
     statement = await _make(org_id, actor, store, since, until)
     headers = {"content-disposition": f'attachment; filename="statement-{org_id}.csv"'}

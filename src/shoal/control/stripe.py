@@ -12,11 +12,10 @@ import msgspec
 from litestar import post
 
 from shoal.control.amounts import require_usd
-from shoal.control.options import Options
+from shoal.control.given import GivenOptions, GivenStore
 from shoal.control.request import AdminRequest, read
 from shoal.core.errors import Fault
 from shoal.core.terms import MOST_NANO
-from shoal.storage.store import Store
 
 SOURCE = "stripe"
 TOLERANCE_S = 300
@@ -58,7 +57,7 @@ class ReceivedView(msgspec.Struct, frozen=True):
 
 
 @post("/webhooks/stripe", status_code=200, security=[])
-async def take_event(request: AdminRequest, store: Store, options: Options) -> ReceivedView:
+async def take_event(request: AdminRequest, store: GivenStore, options: GivenOptions) -> ReceivedView:
     """What Stripe tells, signed by it."""
     body = await request.body()
     verify(body, request.headers.get("stripe-signature"), options.stripe_secret, time.time())

@@ -7,7 +7,7 @@ import msgspec
 from litestar import get
 from litestar.params import Parameter
 
-from shoal.control.actor import Actor
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import NUMBER, Cursor, Id, Limit, Page, read_cursor, write_cursor
 from shoal.core.errors import Fault
 from shoal.core.money import usd_text
@@ -17,7 +17,7 @@ from shoal.storage.store import Store
 from shoal.storage.windows import DAY_MS
 
 _EPOCH = date(1970, 1, 1)
-_MOST_DAYS = 400
+MOST_DAYS = 400
 _USUAL_DAYS = 31
 _GROUPS: dict[str, By] = {"day": "day", "model": "model", "project": "project", "key": "key", "organisation": "organisation"}
 
@@ -52,8 +52,8 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 @get("/organisations/{org_id:str}/usage")
 async def get_usage(
     org_id: Id,
-    actor: Actor,
-    store: Store,
+    actor: GivenActor,
+    store: GivenStore,
     by: GroupBy = "day",
     since: Day = None,
     until: Day = None,
@@ -73,8 +73,8 @@ async def get_usage(
 
 @get("/usage")
 async def get_all_usage(
-    actor: Actor,
-    store: Store,
+    actor: GivenActor,
+    store: GivenStore,
     by: GroupBy = "organisation",
     since: Day = None,
     until: Day = None,
@@ -105,8 +105,8 @@ def read_days(since: str | None, until: str | None) -> tuple[int, int]:
     """The first and the last day, in days since 1970. Errors: Fault invalid_value."""
     last = now_ms() // DAY_MS if until is None else _day(until, "until")
     first = last - _USUAL_DAYS + 1 if since is None else _day(since, "since")
-    if not first <= last < first + _MOST_DAYS:
-        raise Fault("invalid_value", f"The days must be in order, and at most {_MOST_DAYS}.", param="since")
+    if not first <= last < first + MOST_DAYS:
+        raise Fault("invalid_value", f"The days must be in order, and at most {MOST_DAYS}.", param="since")
     return first, last
 
 

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import msgspec
 from litestar import get, post
+from litestar.params import JSONBody
 from msgspec import Meta
 
-from shoal.control.actor import Actor
 from shoal.control.amounts import Usd, moment_text, nano_of, require_usd
+from shoal.control.given import GivenActor, GivenStore
 from shoal.control.parameters import NUMBER, Cursor, Id, Limit, Page, by_number, paged, read_cursor
 from shoal.core.errors import Fault
 from shoal.core.money import usd_text
@@ -83,14 +84,14 @@ class LineView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @get("/organisations/{org_id:str}/wallet")
-async def get_wallet(org_id: Id, actor: Actor, store: Store) -> WalletView:
+async def get_wallet(org_id: Id, actor: GivenActor, store: GivenStore) -> WalletView:
     """Show a wallet."""
     actor.require("viewer", org_id)
     return await _wallet(org_id, store)
 
 
 @post("/organisations/{org_id:str}/wallet/top-ups")
-async def top_up(org_id: Id, data: TopUp, actor: Actor, store: Store) -> MovedView:
+async def top_up(org_id: Id, data: JSONBody[TopUp], actor: GivenActor, store: GivenStore) -> MovedView:
     """Put money into a wallet (the operator)."""
     actor.require("viewer", org_id)
     actor.require_operator()
@@ -101,7 +102,7 @@ async def top_up(org_id: Id, data: TopUp, actor: Actor, store: Store) -> MovedVi
 
 
 @post("/organisations/{org_id:str}/wallet/adjustments")
-async def adjust(org_id: Id, data: Adjustment, actor: Actor, store: Store) -> MovedView:
+async def adjust(org_id: Id, data: JSONBody[Adjustment], actor: GivenActor, store: GivenStore) -> MovedView:
     """Correct a wallet, up or down (the operator)."""
     actor.require("viewer", org_id)
     actor.require_operator()
@@ -112,7 +113,7 @@ async def adjust(org_id: Id, data: Adjustment, actor: Actor, store: Store) -> Mo
 
 
 @post("/organisations/{org_id:str}/wallet/redemptions")
-async def redeem(org_id: Id, data: Redemption, actor: Actor, store: Store) -> MovedView:
+async def redeem(org_id: Id, data: JSONBody[Redemption], actor: GivenActor, store: GivenStore) -> MovedView:
     """Redeem a code."""
     actor.require("admin", org_id)
     nano = await store.codes.redeem(org_id, data.code, actor=actor.name)
@@ -120,7 +121,7 @@ async def redeem(org_id: Id, data: Redemption, actor: Actor, store: Store) -> Mo
 
 
 @get("/organisations/{org_id:str}/wallet/movements")
-async def list_movements(org_id: Id, actor: Actor, store: Store, limit: Limit = 50, cursor: Cursor = None) -> Page[LineView]:
+async def list_movements(org_id: Id, actor: GivenActor, store: GivenStore, limit: Limit = 50, cursor: Cursor = None) -> Page[LineView]:
     """Every movement of a wallet, newest first; use is one for every half second or so."""
     actor.require("viewer", org_id)
     await store.organisations.find(org_id)
