@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Row, select
+from sqlalchemy import Column, Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shoal.storage.pages import Mark, cut
 from shoal.storage.schema import projects, requests
 
 _COLUMNS = tuple(column for column in requests.columns if column.name != "receipt")
+_PICKY = ("model", "status", "user_id")
 _MOST_PROJECTS = 1000
 _LOOKED_AT = 10_000
 """Rows that one page may look at. Where none of them is wanted the page is empty, and says from where to go on."""
@@ -77,19 +78,18 @@ class RequestLog:
         """A page of what is sought, newest first, behind the mark `after` (at_ms, request_id)."""
         async with self._engine.connect() as connection:
             places = await _places(connection, sought)
-            picky = any(getattr(sought, name) is not None for name in ("model", "status", "user_id"))
+            picky = any(getattr(sought, name) is not None for name in _PICKY)
             most = max(limit + 1, _LOOKED_AT // max(1, len(places))) if picky else limit + 1
-            heads = [await _head(connection, place, sought, after, most) for place in places]
-        rows = list(heapq.merge(*heads, key=_mark, reverse=True))
-        # behind the oldest row that a place gave whole, others may be missing between
-        full = [_mark(head[-1]) for head in heads if len(head) == most]
-        if full:
-            least = max(full)
+            found = [await _look(connection, place, sought, after, most, limit) for place in places]
+        rows = list(heapq.merge(*(rows for rows, _ in found), key=_mark, reverse=True))
+        # behind where a place was left, others may have rows that come first
+        ends = [end for _, end in found if end is not None]
+        least = max(ends, default=None)
+        if least is not None:
             rows = [row for row in rows if _mark(row) >= least]
-        wanted = [row for row in rows if _fits(row, sought)]
-        if len(wanted) > limit:
-            return Found([Logged(**row._mapping) for row in wanted[:limit]], _mark(wanted[limit - 1]))
-        return Found([Logged(**row._mapping) for row in wanted], _mark(rows[-1]) if full else None)
+        if len(rows) > limit:
+            return Found([Logged(**row._mapping) for row in rows[:limit]], _mark(rows[limit - 1]))
+        return Found([Logged(**row._mapping) for row in rows], least)
 
 
 def _mark(row: Row[Any]) -> tuple[int, str]:
@@ -106,19 +106,23 @@ async def _places(connection: AsyncConnection, sought: Sought) -> Sequence[tuple
     return [(requests.c.project_id, one) for one in (await connection.execute(query)).scalars()]
 
 
-async def _head(
-    connection: AsyncConnection, place: tuple[Column[Any], str], sought: Sought, after: Mark | None, most: int
-) -> Sequence[Row[Any]]:
+async def _look(
+    connection: AsyncConnection, place: tuple[Column[Any], str], sought: Sought, after: Mark | None, most: int, limit: int
+) -> tuple[Sequence[Row[Any]], tuple[int, str] | None]:
+    """What is sought among the first `most` rows of a place, one more than fits a page; and the last of those, if they are so many."""
     column, value = place
-    query = select(*_COLUMNS).where(column == value)
-    if sought.from_ms is not None:
-        query = query.where(requests.c.at_ms >= sought.from_ms)
+    order = (requests.c.at_ms, requests.c.request_id)
+    within = [column == value, requests.c.at_ms >= (sought.from_ms or 0)]  # so that no other index looks better
     if sought.until_ms is not None:
-        query = query.where(requests.c.at_ms < sought.until_ms)
-    query = cut(query, (requests.c.at_ms, requests.c.request_id), after, most, newest_first=True)
-    return (await connection.execute(query)).all()
+        within.append(requests.c.at_ms < sought.until_ms)
+    last = cut(select(*order).where(*within), order, after, 1, newest_first=True).offset(most - 1)
+    end = (await connection.execute(last)).first()
+    query = select(*_COLUMNS).where(*within, *(requests.c[name] == getattr(sought, name) for name in _given(sought)))
+    if end is not None:
+        query = query.where(tuple_(*order) >= tuple_(*end))
+    rows = (await connection.execute(cut(query, order, after, limit + 1, newest_first=True))).all()
+    return rows, None if end is None else _mark(end)
 
 
-def _fits(row: Row[Any], sought: Sought) -> bool:
-    pairs = ("org_id", "project_id", "key_id", "model", "status", "user_id")
-    return all(getattr(sought, name) is None or getattr(row, name) == getattr(sought, name) for name in pairs)
+def _given(sought: Sought) -> list[str]:
+    return [name for name in ("org_id", "project_id", "key_id", *_PICKY) if getattr(sought, name) is not None]
