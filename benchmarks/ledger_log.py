@@ -36,7 +36,7 @@ ORGANISATIONS, PROJECTS, KEYS, MODELS = 20, 3, 4, 30
 """So many, so many in each organisation, in each project, and in all."""
 DAYS = 90
 USERS = 5_000
-GROUP_ROWS = 20_000
+GROUP_ROWS = 100_000
 FOLDED_ROWS = 50_000
 """Of which it is measured how fast they are folded."""
 LOOKS = 60
@@ -153,7 +153,7 @@ async def _fill(store: Store, entries: Iterator[Entry], rows: int) -> int:
             await tally.save(connection)
             await charges.charge(connection, group, f"filled:{filled}")
         filled += len(group)
-        if filled % (50 * GROUP_ROWS) == 0:
+        if filled % (10 * GROUP_ROWS) == 0:
             print(f"({filled:,} requests)", flush=True)
     return filled
 
