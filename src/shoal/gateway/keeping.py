@@ -12,10 +12,12 @@ from shoal.core.answer import fold, split
 from shoal.core.attempt import Attempt
 from shoal.core.usage import Usage
 from shoal.gateway import answer, cache, receipt, retention
+from shoal.gateway.bodies import Bodies
 from shoal.gateway.bridge import Translated, choose
 from shoal.gateway.call import Call
 from shoal.gateway.settle import Settlement
 from shoal.routing.routes import find_route
+from shoal.storage.bodies import MOST_BYTES
 from shoal.wire import sse
 from shoal.wire.openai_responses import envelope, history
 
@@ -38,13 +40,17 @@ class Keeping:
         self.ttl_s = 0
         self.items: list[msgspec.Raw] | None = None  # the input items of a response that is to be stored
         self.previous: str | None = None
+        self.bodies: Bodies | None = None  # where the project wants what is asked and answered kept
         self._recording = cache.Recording()
+        self._said = cache.Recording(MOST_BYTES)
         self._end = b""
 
     def pass_by(self, data: bytes, out: bytes) -> None:
         """A piece of a stream: from the upstream, and what the caller gets of it."""
         if self.key is not None:
             self._recording.feed(data)
+        if self.bodies is not None:
+            self._said.feed(out)
         if self.items is not None and any(mark in out for mark in _ENDS):
             self._end = out
 
@@ -53,6 +59,8 @@ class Keeping:
         body = self._recording.body()
         if body is not None:
             self._put(attempt, body, stream=True)
+        if self.bodies is not None and (said := self._said.body()) is not None:
+            self.bodies.add(self._call, said + last)
         if self.items is not None:
             await self._store(_last_response(last if any(mark in last for mark in _ENDS) else self._end))
 
@@ -60,6 +68,8 @@ class Keeping:
         """A whole answer is settled; `out` is what the caller gets."""
         if len(bodies) == 1:
             self._put(attempt, bodies[0], stream=False)
+        if self.bodies is not None:
+            self.bodies.add(self._call, out)
         if self.items is not None:
             await self._store(out)
 
@@ -89,8 +99,15 @@ def concerns(call: Call) -> bool:
         cache.HEADER in headers
         or retention.HEADER in headers
         or call.endpoint.name == "responses"
+        or _wanted(call) is not None
         or (bool(call.world.routes) and find_route(call.world.routes, call.request.model) is not None)
     )
+
+
+def _wanted(call: Call) -> Bodies | None:
+    """Where the bodies go, of a project that wants them kept."""
+    bodies = call.world.bodies
+    return bodies if bodies is not None and call.principal.project_id in bodies.projects else None
 
 
 async def prepare(call: Call) -> cache.Hit | None:
@@ -100,6 +117,9 @@ async def prepare(call: Call) -> cache.Hit | None:
         call.keeps = False
     if call.endpoint.name == "responses":
         await _continue(call)
+    if call.keeps and (bodies := _wanted(call)) is not None:
+        call.keeping = call.keeping or Keeping(call)
+        call.keeping.bodies = bodies
     route = find_route(call.world.routes, call.request.model) if call.world.routes else None
     if cache.HEADER not in headers and (route is None or route.cache_s is None):
         return None

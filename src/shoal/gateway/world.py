@@ -9,6 +9,7 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.ports import Catalogue, Ledger
 from shoal.gateway.accounts import Accounts
+from shoal.gateway.bodies import Bodies
 from shoal.gateway.cache import AnswerCache
 from shoal.gateway.health import HealthBook, HedgeBudget
 from shoal.net.upstream import Response
@@ -64,3 +65,4 @@ class World(msgspec.Struct, frozen=True):
     responses: Responses | None = None
     accounts: Accounts | None = None
     allows_unpriced: bool = False
+    bodies: Bodies | None = None

@@ -24,6 +24,7 @@ from shoal.core.identity import KeyRecord
 from shoal.core.lending import Spent, StoreAway
 from shoal.gateway.accounts import Accounts
 from shoal.gateway.auth import Keyring, KeySource, Knocks
+from shoal.gateway.bodies import Bodies
 from shoal.gateway.desk import Desk
 from shoal.gateway.door import Door
 from shoal.gateway.health import HealthBook, HedgeBudget
@@ -72,7 +73,8 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         with contextlib.suppress(StoreAway):  # then it is tried again in the background
             await lender.beat()
         accounts = Accounts(lender, settings.server.workers)
-        world = _world(settings, within, store, journal, tally, accounts)
+        bodies = Bodies(store.projects.keeping, store.bodies.save)
+        world = _world(settings, within, store, journal, tally, accounts, bodies)
         status = Status(
             standing,
             _waits_for(within.minnow),
@@ -86,6 +88,7 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         background = [
             _keep("keys", keyring.follow),
             _keep("accounts", accounts.run),
+            _keep("bodies", bodies.follow),
             _keep("discovery", within.discovery.follow),
             _keep("metrics", lambda: _publish(metrics)),
         ]
@@ -109,12 +112,14 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         )
         await accounts.close()
         journal.close()
+        with contextlib.suppress(Fault, *STORE_ERRORS):  # it has been in the log
+            await bodies.flush()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _world(settings: Settings, within: Reach, store: Store, journal: Journal, tally: Tally, accounts: Accounts) -> World:
+def _world(settings: Settings, within: Reach, store: Store, journal: Journal, tally: Tally, accounts: Accounts, bodies: Bodies) -> World:
     return World(
         within.catalogue,
         within.channels,
@@ -129,6 +134,7 @@ def _world(settings: Settings, within: Reach, store: Store, journal: Journal, ta
         responses=store.responses,
         accounts=accounts,
         allows_unpriced=settings.credits.unknown_price == "allow",
+        bodies=bodies,
     )
 
 
