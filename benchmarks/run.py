@@ -1,4 +1,4 @@
-"""All benchmarks, or those named (gateway, streams, chaos, ledger, mini, start), in turn: `python benchmarks/run.py [NAME ...] [OPTION ...]`.
+"""All benchmarks, or those named (gateway, streams, chaos, ledger, mini, start), in turn: `python benchmarks/run.py [NAME ...] [OPTION]`.
 
 Options go to each of them (--quick, --markdown). What is not installed is left out and said; `peers.py install` installs it.
 """
