@@ -29,6 +29,7 @@ Send = Callable[[Any], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 NO_STORE = {"cache-control": "no-store"}
+_METHODS = ("GET", "POST", "PATCH", "DELETE")
 _PLAIN = re.compile(rb"/admin/v1(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 
 
@@ -49,6 +50,8 @@ class Gate:
                 raise Fault("unknown_url", "There is nothing at this URL: /admin/v1/openapi.json lists what there is.")
             if (scope["method"], path) != SIGNED:
                 scope[ACTOR] = await self._identify(scope["headers"])
+            if scope["method"] not in _METHODS:
+                raise Fault("method_not_allowed", f"{scope['method'][:16]} is not possible here.", param=", ".join(_METHODS))
         except Fault as fault:
             await _refuse(fault, send)
         except STORE_ERRORS:

@@ -16,6 +16,9 @@ from shoal.net.upstream import Response, Timeouts
 MOST_BYTES = 1024 * 1024
 """Of a request's body. Nothing that an administrator says is longer."""
 
+_LONG_BYTES = 32 * 1024
+"""An answer of this size, or of none that is told, is handed on in pieces: a worker keeps none of it."""
+
 _TIMEOUTS = Timeouts(connect_s=2.0, first_byte_s=120.0, idle_s=60.0, total_s=900.0)
 _ASKED = (
     b"authorization",
@@ -74,11 +77,11 @@ def _head(exchange: Exchange, origin: str) -> bytes:
 
 
 async def _relay(exchange: Exchange, response: Response) -> None:
-    """Hand on an answer: whole where its length is known, or else as it comes, no faster than the caller reads."""
+    """Hand on an answer: whole where it is short, or else as it comes, no faster than the caller reads."""
     told = response.headers
     headers = [(name, told[name]) for name in _TOLD if name in told] + _TOLD_ALWAYS
     try:
-        if b"content-length" in told or exchange.method == b"HEAD":
+        if exchange.method == b"HEAD" or int(told.get(b"content-length", _LONG_BYTES)) < _LONG_BYTES:
             exchange.answer(response.status, headers, await response.read())
             return
         exchange.on_pause, exchange.on_resume = response.pause, response.resume
