@@ -75,15 +75,8 @@ async def work(settings: Settings, listener: socket.socket, number: int, mini_so
         accounts = Accounts(lender, settings.server.workers)
         bodies = Bodies(store.projects.keeping, store.bodies.save)
         world = _world(settings, within, store, journal, tally, accounts, bodies)
-        status = Status(
-            standing,
-            _waits_for(within.minnow),
-            metrics.text,
-            within.catalogue,
-            _receipt_finder(store, folder.flush),
-            store.responses,
-            _spent_finder(store),
-        )
+        find_receipt = _receipt_finder(store, folder.flush)
+        status = _status(standing, within, store, metrics, find_receipt)
         door = _door(settings, keyring, world, status, desk_socket)
         background = [
             _keep("keys", keyring.follow),
@@ -136,6 +129,13 @@ def _world(settings: Settings, within: Reach, store: Store, journal: Journal, ta
         allows_unpriced=settings.credits.unknown_price == "allow",
         bodies=bodies,
     )
+
+
+def _status(
+    standing: Standing, within: Reach, store: Store, metrics: Metrics, find_receipt: Callable[[str, str], Awaitable[bytes | None]]
+) -> Status:
+    waits_for, catalogue = _waits_for(within.minnow), within.catalogue
+    return Status(standing, waits_for, metrics.text, catalogue, find_receipt, store.responses, _spent_finder(store))
 
 
 def _door(settings: Settings, keyring: Keyring, world: World, status: Status, desk_socket: Path | None) -> Door:
