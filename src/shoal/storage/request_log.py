@@ -112,14 +112,14 @@ async def _look(
     """What is sought among the first `most` rows of a place, one more than fits a page; and the last of those, if they are so many."""
     column, value = place
     order = (requests.c.at_ms, requests.c.request_id)
-    within = [column == value, requests.c.at_ms >= (sought.from_ms or 0)]  # so that no other index looks better
-    if sought.until_ms is not None:
-        within.append(requests.c.at_ms < sought.until_ms)
-    last = cut(select(*order).where(*within), order, after, 1, newest_first=True).offset(most - 1)
+    least = sought.from_ms or 0
+    here = [column == value] if sought.until_ms is None else [column == value, requests.c.at_ms < sought.until_ms]
+    last = cut(select(*order).where(*here, requests.c.at_ms >= least), order, after, 1, newest_first=True).offset(most - 1)
     end = (await connection.execute(last)).first()
-    query = select(*_COLUMNS).where(*within, *(requests.c[name] == getattr(sought, name) for name in _given(sought)))
+    query = select(*_COLUMNS).where(*here, *(requests.c[name] == getattr(sought, name) for name in _given(sought)))
     if end is not None:
-        query = query.where(tuple_(*order) >= tuple_(*end))
+        query, least = query.where(tuple_(*order) >= tuple_(*end)), end.at_ms
+    query = query.where(requests.c.at_ms >= least)  # by which the index is read: not of the pair, and no other index looks better
     rows = (await connection.execute(cut(query, order, after, limit + 1, newest_first=True))).all()
     return rows, None if end is None else _mark(end)
 
