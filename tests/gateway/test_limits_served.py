@@ -66,7 +66,8 @@ def shoal(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Itera
         f'[providers.{name}]\nbase_url = "http://127.0.0.1:{upstream.port}/v1"\ndiscover = false\non_disconnect = "{what}"\n'
         for name, what in names.items()
     )
-    text = config(upstream, more + MORE, workers=2).replace("[server]", '[server]\ntrusted_proxies = ["127.0.0.1"]')
+    patient = "connect_s = 20.0, first_byte_s = 20.0, idle_s = 20.0, total_s = 60.0"  # two hundred callers ask one upstream at once
+    text = config(upstream, more + MORE, times=patient, workers=2).replace("[server]", '[server]\ntrusted_proxies = ["127.0.0.1"]')
     server = Installation(tmp_path_factory.mktemp("limits"), text).start()
     yield server
     assert server.stop() == 0
