@@ -185,3 +185,15 @@ async def test_a_failed_transaction_keeps_nothing(tmp_path: Path) -> None:
     async with engine.connect() as connection:
         assert (await connection.exec_driver_sql("SELECT * FROM journal_offsets")).all() == []
     await engine.dispose()
+
+
+async def test_the_check_of_the_books_lets_go_of_no_lock(tmp_path: Path) -> None:
+    """Whoever takes itself for the last process there removes the write-ahead log, which the others would go on writing."""
+    path = tmp_path / "shoal.db"
+    store = await open_store(path)
+    assert await store.ledger.check() == []
+    look = "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); print(store.execute('SELECT 1 FROM requests').fetchall()); store.close()"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", look, str(path))
+    assert await process.wait() == 0
+    assert (tmp_path / "shoal.db-wal").exists()
+    await store.close()

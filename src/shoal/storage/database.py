@@ -5,6 +5,8 @@ Transactions opened through `writing` take SQLite's write lock at once; nobody r
 has no such lock: who reads and decides there locks the rows (`with_for_update`, which SQLite leaves out), or the table's `gate`.
 """
 
+import contextlib
+import errno
 import importlib.util
 import os
 import zlib
@@ -139,9 +141,14 @@ async def _connect_postgres(*arguments: Any, **options: Any) -> Any:
 
 
 def _create_file(path: Path) -> None:
+    """Make the file, if it is not there. One that is there is not opened: to close it would let go of all locks that this process has
+    on it (https://www.sqlite.org/howtocorrupt.html), and others would take themselves for the last and remove the write-ahead log."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise Fault("internal", f"The database {path} cannot be opened ({error.strerror}): check the path and its permissions.") from error
 
