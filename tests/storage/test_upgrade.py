@@ -192,7 +192,7 @@ async def test_the_check_of_the_books_lets_go_of_no_lock(tmp_path: Path) -> None
     path = tmp_path / "shoal.db"
     store = await open_store(path)
     assert await store.ledger.check() == []
-    look = "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); print(store.execute('SELECT 1 FROM requests').fetchall()); store.close()"
+    look = "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute('SELECT 1 FROM requests').fetchall(); store.close()"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", look, str(path))
     assert await process.wait() == 0
     assert (tmp_path / "shoal.db-wal").exists()
