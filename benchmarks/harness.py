@@ -302,9 +302,8 @@ class Shoal:
         return self.process
 
     def worker(self) -> psutil.Process:
-        """The process that serves: below the supervisor, the one with the most memory."""
-        below = self.process.tree()[1:]
-        return max(below, key=lambda one: one.memory_info().rss) if below else self.process.root
+        """The first process that serves callers."""
+        return next(one for one in self.process.tree() if "shoal.wiring.worker" in one.cmdline())
 
 
 def gateway_config(upstream_port: int) -> str:
