@@ -10,6 +10,16 @@ from collections.abc import Callable, Sequence
 from shoal.core.lending import Allowance, Draw, Grant, Shortfall, StoreAway, Unit
 
 
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Till:
     """What all processes share: money by key, and buckets by key and unit."""
 

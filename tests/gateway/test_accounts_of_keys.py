@@ -6,7 +6,7 @@ import contextlib
 import msgspec
 import pytest
 
-from lender import Lender, Till
+from lender import Clock, Lender, Till
 from shoal.core.errors import Fault
 from shoal.core.identity import KeyRecord, Principal, principal_of
 from shoal.core.models import Deployment
@@ -20,16 +20,6 @@ from shoal.gateway.hold import Hold
 
 KEY = "key_a"
 RECORD = KeyRecord(KEY, "a", b"", 1)
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,23 +6,13 @@ import random
 
 import pytest
 
-from lender import Lender, Till
+from lender import Clock, Lender, Till
 from shoal.core.errors import Fault
 from shoal.gateway import stock
 from shoal.gateway.purse import Purse
 
 KEY = "key_a"
 DAY_MS = 1_800_000_000_000
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
