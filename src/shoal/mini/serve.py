@@ -139,6 +139,7 @@ async def run(options: argparse.Namespace) -> None:
 def main() -> int:
     """Run as a program."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # whoever starts it is told by the greeting
     follow_parent()
     options = parse()
     try:
