@@ -161,7 +161,9 @@ def show(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], a
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*(column.replace("_", " ") for column in columns), box=None)
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")  # an amount or an id that is cut short says nothing
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     Console(highlight=False).print(table)
