@@ -42,5 +42,5 @@ $(INSTALLED): pyproject.toml scripts/venv.sh scripts/install.py
 
 $(INSTALLED_DEV): pyproject.toml scripts/venv.sh scripts/install.py
 	@sh scripts/venv.sh $(VENV)
-	@$(BIN)/python scripts/install.py dev clients || $(BIN)/python scripts/install.py dev
+	@$(BIN)/python scripts/install.py dev distil clients || $(BIN)/python scripts/install.py dev distil
 	@touch $@ $(INSTALLED)

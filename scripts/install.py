@@ -13,6 +13,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 PIP = "pip>=24.1"  # older ones cannot report how far a download is, which `shoal pull` shows
+PYTORCH = "torch==2.13.0"  # as pyproject.toml pins it: pip finds the build for processors alone where an index has one, uv does not
 # pip's option -> uv's environment variable; both take lists separated by spaces
 FROM_PIP = {
     "index-url": "UV_DEFAULT_INDEX",
@@ -31,6 +32,8 @@ FROM_PIP = {
 def main(extras: list[str]) -> int:
     """Install with uv, else with pip; returns pip's exit status in the latter case."""
     target = f"{PROJECT}[{','.join(extras)}]" if extras else str(PROJECT)
+    if "distil" in extras:
+        subprocess.run([*pip("install"), "--quiet", PYTORCH], check=False)  # where that fails, what follows says why
     uv = find_uv()
     if uv is not None:
         command = [uv, "pip", "install", "--python", sys.executable, PIP, "--editable", target]
