@@ -53,10 +53,11 @@ def test_an_organisation_from_its_making_to_its_end() -> None:
 def test_projects_and_members_of_an_organisation() -> None:
     done("orgs", "create", "acme")
     project_id = done("projects", "create", "side", "--org", "acme", "--keep-bodies", "--retention-days", "7").strip()
-    done("projects", "update", "side", "--org", "acme", "--forget-bodies")
-    assert [(one["name"], one["keep_bodies"], one["retention_days"]) for one in rows("projects", "list", "--org", "acme")] == [
-        ("default", False, None),
-        ("side", False, 7),
+    done("projects", "update", "side", "--org", "acme", "--forget-bodies", "--may-train")
+    listed = rows("projects", "list", "--org", "acme")
+    assert [(one["name"], one["keep_bodies"], one["retention_days"], one["may_train"]) for one in listed] == [
+        ("default", False, None, False),
+        ("side", False, 7, True),
     ]
     done("projects", "archive", project_id, "--org", "acme")
     assert rows("projects", "list", "--org", "acme")[1]["archived_at"] is not None

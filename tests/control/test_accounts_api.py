@@ -85,8 +85,9 @@ def test_what_does_not_fit_is_refused_by_name(desk: Any, body: str, param: str, 
 def test_projects_and_members(desk: Any, acme: Any) -> None:
     path = f"/organisations/{acme.id}"
     project = acme.admin.done("POST", f"{path}/projects", {"name": "side", "keep_bodies": True, "retention_days": 7})
-    changed = acme.admin.done("PATCH", f"{path}/projects/{project['id']}", {"retention_days": None, "version": 1})
+    changed = acme.admin.done("PATCH", f"{path}/projects/{project['id']}", {"retention_days": None, "may_train": True, "version": 1})
     assert (changed["retention_days"], changed["keep_bodies"], changed["version"]) == (None, True, 2)
+    assert (project["may_train"], changed["may_train"]) == (False, True)
     assert acme.viewer.done("GET", f"{path}/projects/{project['id']}") == changed
     assert acme.admin.refused(400, "POST", f"{path}/projects", {"name": "x", "retention_days": 0})["param"] == "retention_days"
     archived = acme.admin.done("DELETE", f"{path}/projects/{project['id']}?version=2")

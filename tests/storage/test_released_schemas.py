@@ -1,5 +1,7 @@
 """Upgrades from every schema that was released, with what users had in it: nothing is lost, and all of it finds its new place."""
 
+import zlib
+
 import msgspec
 import pytest
 from sqlalchemy import exc
@@ -30,11 +32,18 @@ BEFORE = {
         "INSERT INTO response_items VALUES ('key_a', 'msg_1', 'resp_1')",
     ),
     "0003": ("INSERT INTO provider_keys VALUES ('pk_1', 'openai', {other}, 'zzzz', 1)",),
+    "0004": (
+        "INSERT INTO organisations (id, name, prepaid, markup_ppm, markups, free_monthly_nano, created_at_ms, version)"
+        " VALUES ('org_x', 'x', {true}, 0, '{{}}', 0, 1, 1)",
+        "INSERT INTO projects (id, org_id, name, keep_bodies, created_at_ms, version) VALUES ('proj_x', 'org_x', 'side', {true}, 1, 3)",
+        "INSERT INTO bodies VALUES ('req_1', 'key_a', 'proj_x', 'ada', 1700000000000, {packed}, {packed})",
+    ),
 }
 TABLES = {
     "0001": ("api_keys", "requests", "usage_days", "journal_offsets"),
     "0002": ("responses", "response_items"),
     "0003": ("provider_keys",),
+    "0004": ("organisations", "projects", "accounts", "bodies"),
 }
 
 
@@ -46,6 +55,7 @@ def literals(postgres: bool) -> dict[str, str]:
         "hash": binary(hash_secret(SECRET)),
         "other": binary(b"other"),
         "receipt": binary(b'{"id":"req_1"}'),
+        "packed": binary(zlib.compress(b"{}")),
         "items": binary(b"[]"),
         "response": binary(b'{"id":"resp_1","output":[{"id":"msg_1"}]}'),
         "true": "true" if postgres else "1",
@@ -53,9 +63,12 @@ def literals(postgres: bool) -> dict[str, str]:
 
 
 async def fill(engine: AsyncEngine, release: str) -> None:
-    async with writing(engine).begin() as connection:
-        for statement in (one for at, these in BEFORE.items() if at <= release for one in these):
-            await connection.exec_driver_sql(statement.format(**literals(engine.dialect.name == "postgresql")))
+    """What each release up to this one left there."""
+    for at in (one for one in BEFORE if one <= release):
+        await upgrade(engine, at)
+        async with writing(engine).begin() as connection:
+            for statement in BEFORE[at]:
+                await connection.exec_driver_sql(statement.format(**literals(engine.dialect.name == "postgresql")))
 
 
 async def read(engine: AsyncEngine, release: str) -> dict[str, list[tuple[object, ...]]]:
@@ -67,7 +80,6 @@ async def read(engine: AsyncEngine, release: str) -> dict[str, list[tuple[object
 @pytest.mark.parametrize("release", BEFORE)
 async def test_what_users_had_is_kept_and_comes_back_when_they_go_back(address: str, release: str) -> None:
     engine = open_engine(parse_address(address))
-    await upgrade(engine, release)
     await fill(engine, release)
     before = await read(engine, release)
     store = await open_store(address)
@@ -90,6 +102,11 @@ async def test_what_users_had_is_kept_and_comes_back_when_they_go_back(address: 
     assert await query(store, "SELECT project_id, day, requests, cost_nano FROM project_usage_days") == [("proj_default", 19675, 2, 14)]
     if release >= "0002":
         assert await store.responses.chain("resp_1", "key_a") == [msgspec.Raw(b'{"id":"msg_1"}')]
+    if release >= "0004":
+        body = await store.bodies.find("req_1", "proj_x")
+        assert body is not None and (body.request, body.response) == (b"{}", b"{}")
+        project = await store.projects.find("org_x", "proj_x")
+        assert (project.keep_bodies, project.may_train) == (True, False)
     await store.close()
     await upgrade(engine, release)
     assert await read(engine, release) == before

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from shoal.storage.store import Store
 
 app = typer.Typer(help="Projects: whose use is counted apart.", no_args_is_help=True)
-_COLUMNS = ("name", "id", "keep_bodies", "retention_days", "created_at", "archived_at")
+_COLUMNS = ("name", "id", "keep_bodies", "retention_days", "may_train", "created_at", "archived_at")
 KEEP = typer.Option(None, "--keep-bodies/--forget-bodies", help="Whether what is asked and answered is kept.", show_default=False)
+TRAIN = typer.Option(None, "--may-train/--may-not-train", help="Whether what is kept may teach a model.", show_default=False)
 RETENTION = typer.Option(None, "--retention-days", min=1, max=36_500, help="How long its log is kept; as elsewhere, where it does not say.")
 
 
@@ -23,13 +24,14 @@ def create(
     org: str = ORG,
     keep_bodies: bool | None = KEEP,
     retention_days: int | None = RETENTION,
+    may_train: bool | None = TRAIN,
     config: Path | None = CONFIG,
 ) -> None:
     """Make a project; its id is printed, alone, on stdout."""
     from shoal.storage.projects import ProjectEdit
 
     async def run(store: "Store") -> "Project":
-        edit = ProjectEdit(name=name, keep_bodies=bool(keep_bodies), retention_days=retention_days)
+        edit = ProjectEdit(name=name, keep_bodies=bool(keep_bodies), retention_days=retention_days, may_train=bool(may_train))
         return await store.projects.create((await find_org(store, org)).id, edit, actor=ACTOR)
 
     typer.echo(act(config, run).id)
@@ -52,6 +54,7 @@ def update(
     name: str | None = typer.Option(None, help="Another name."),
     keep_bodies: bool | None = KEEP,
     retention_days: int | None = RETENTION,
+    may_train: bool | None = TRAIN,
     config: Path | None = CONFIG,
 ) -> None:
     """Change a project."""
@@ -65,6 +68,7 @@ def update(
             name=UNSET if name is None else name,
             keep_bodies=UNSET if keep_bodies is None else keep_bodies,
             retention_days=UNSET if retention_days is None else retention_days,
+            may_train=UNSET if may_train is None else may_train,
         )
         return await store.projects.update(found.org_id, found.id, found.version, edit, actor=ACTOR)
 

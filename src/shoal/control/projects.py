@@ -27,13 +27,15 @@ from shoal.storage.projects import Days, Project, ProjectEdit
 
 
 class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
-    """A project. `keep_bodies`: what was asked and answered is kept; `retention_days`: for how long the log is, null as elsewhere."""
+    """A project. `keep_bodies`: what was asked and answered is kept; `retention_days`: for how long the log is, null as elsewhere;
+    `may_train`: what is kept may teach a model."""
 
     id: str
     organisation_id: str
     name: str
     keep_bodies: bool
     retention_days: int | None
+    may_train: bool
     created_at: str | None
     archived_at: str | None
     version: int
@@ -45,6 +47,7 @@ class NewProject(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
     keep_bodies: bool = False
     retention_days: Days | None = None
+    may_train: bool = False
 
 
 class ProjectChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +56,7 @@ class ProjectChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     name: str | UnsetType = UNSET
     keep_bodies: bool | UnsetType = UNSET
     retention_days: Days | UnsetType | None = UNSET
+    may_train: bool | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -60,7 +64,7 @@ class ProjectChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def create_project(org_id: Id, data: JSONBody[NewProject], actor: GivenActor, store: GivenStore) -> Response[ProjectView]:
     """Make a project."""
     actor.require("admin", org_id)
-    edit = ProjectEdit(name=data.name, keep_bodies=data.keep_bodies, retention_days=data.retention_days)
+    edit = _edit(data)
     return versioned(show(await store.projects.create(org_id, edit, actor=actor.name)), 201)
 
 
@@ -86,7 +90,7 @@ async def update_project(
     """Change a project."""
     actor.require("admin", org_id)
     seen = seen_version(data.version, if_match)
-    edit = ProjectEdit(name=data.name, keep_bodies=data.keep_bodies, retention_days=data.retention_days)
+    edit = _edit(data)
     try:
         return versioned(show(await store.projects.update(org_id, project_id, seen.version, edit, actor=actor.name)))
     except Fault as fault:
@@ -109,6 +113,10 @@ async def archive_project(
         raise seen.explain(fault) from None
 
 
+def _edit(data: NewProject | ProjectChange) -> ProjectEdit:
+    return ProjectEdit(name=data.name, keep_bodies=data.keep_bodies, retention_days=data.retention_days, may_train=data.may_train)
+
+
 HANDLERS = [create_project, list_projects, get_project, update_project, archive_project]
 
 
@@ -120,6 +128,7 @@ def show(project: Project) -> ProjectView:
         name=project.name,
         keep_bodies=project.keep_bodies,
         retention_days=project.retention_days,
+        may_train=project.may_train,
         created_at=moment_text(project.created_at_ms),
         archived_at=moment_text(project.archived_at_ms),
         version=project.version,

@@ -22,7 +22,8 @@ Days = Annotated[int, Meta(ge=1, le=36_500)]
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """One project. `keep_bodies`: what was asked and answered is kept; `retention_days`: for how long the log is, None as elsewhere."""
+    """One project. `keep_bodies`: what was asked and answered is kept; `retention_days`: for how long the log is, None as elsewhere;
+    `may_train`: what is kept may teach a model."""
 
     id: str
     org_id: str
@@ -32,6 +33,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     archived_at_ms: int | None = None
     version: int
+    may_train: bool
 
 
 class ProjectEdit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +42,7 @@ class ProjectEdit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     name: str | UnsetType = UNSET
     keep_bodies: bool | UnsetType = UNSET
     retention_days: Days | UnsetType | None = UNSET
+    may_train: bool | UnsetType = UNSET
 
 
 class Projects:
@@ -53,7 +56,7 @@ class Projects:
         values = _values(edit)
         if "name" not in values:
             raise Fault("missing_parameter", "A project needs a name.", param="name")
-        row = {"keep_bodies": False, "retention_days": None, **values, "id": new_id("proj_"), "org_id": org_id}
+        row = {"keep_bodies": False, "retention_days": None, "may_train": False, **values, "id": new_id("proj_"), "org_id": org_id}
         row |= {"created_at_ms": now_ms(), "archived_at_ms": None, "version": 1}
         try:
             async with writing(self._engine).begin() as connection:
