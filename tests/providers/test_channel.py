@@ -251,6 +251,12 @@ PROVIDERS: Mapping[str, Where] = {
         "CLOUDSDK_AUTH_ACCESS_TOKEN",
         embeddings="/v1/projects/mine/locations/global/publishers/google/models/m:predict",
     ),
+    "vertex-anthropic": Where(
+        "https://github.com/anthropics/anthropic-sdk-python",
+        "https://aiplatform.googleapis.com/v1/projects/mine/locations/global/publishers/anthropic",
+        "/v1/projects/mine/locations/global/publishers/anthropic/models/m:rawPredict",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN",
+    ),
     "vllm": like_openai(
         "https://docs.vllm.ai/en/latest/serving/openai_compatible_server/",
         "http://127.0.0.1:8000/v1",
@@ -380,7 +386,14 @@ def test_a_request_arrives_where_it_is_documented(name: str, kind: str) -> None:
     assert max(Counter(one for one, _ in arrived.fields).values()) == 1
     sent = [f"{one}: {value}" for one, value in arrived.fields if "secret" in value]
     assert sent == ([where.header] if where.header else [])
-    assert dict(arrived.fields).get("anthropic-version") == ("2023-06-01" if name == "anthropic" else None)
+    assert dict(arrived.fields).get("anthropic-version") == ("2023-06-01" if name.endswith("anthropic") else None)
+
+
+def test_a_stream_is_asked_for_where_the_provider_has_streams() -> None:
+    arrived = asyncio.run(ask(provider_of("vertex-anthropic"), "chat", calls_of("vertex-anthropic", "chat", stream=True)))
+    assert arrived.line.split()[1].endswith("/publishers/anthropic/models/m:streamRawPredict")
+    assert arrived.body is not None
+    assert (arrived.body["stream"], arrived.body["anthropic_version"], "model" in arrived.body) == (True, "vertex-2023-10-16", False)
 
 
 SPOKEN = {  # what OpenAI's chats take besides
@@ -414,6 +427,7 @@ CHANGES: Mapping[str, tuple[set[str], dict[str, str], dict[str, Any]]] = {  # wh
     "ollama": ({"user", "n"}, LIMIT, {}),  # https://docs.ollama.com/api/openai-compatibility
     "perplexity": (set(), LIMIT, {}),  # https://github.com/perplexityai/perplexity-py
     "together": (set(), LIMIT, {}),  # https://github.com/togethercomputer/together-py
+    "vertex-anthropic": ({"model"}, {}, {"anthropic_version": "vertex-2023-10-16"}),
     "zai": (set(), LIMIT, {}),  # https://github.com/zai-org/z-ai-sdk-python
 }
 
@@ -433,12 +447,13 @@ def test_a_chat_arrives_in_the_words_of_the_provider(name: str) -> None:
     if "messages[].name" in dropped:
         expected["messages"] = [{"role": "user", "content": "hi"}]
     assert json.loads(adapted.body) == expected
-    assert set(adapted.dropped) == dropped - {"stream_options"}  # whose place the gateway takes
+    assert set(adapted.dropped) == dropped - {"stream_options", "model"}  # the gateway takes the place of one, the path that of the other
     if name not in CHANGES:
         assert adapted is call
 
 
 BEGUN: Mapping[str, tuple[dict[str, Any], dict[str, Any], str | None]] = {  # what the last message, and the request, get, and another path
+    "vertex-anthropic": ({}, {}, None),
     "anthropic": ({}, {}, None),  # https://platform.claude.com/docs/en/build-with-claude/prompt-engineering/prefill-claudes-response
     "bedrock": ({}, {}, None),
     "dashscope": ({"partial": True}, {"enable_thinking": False}, None),  # https://www.alibabacloud.com/help/en/model-studio/partial-mode

@@ -81,7 +81,7 @@ class Channel:
             return self._pool.send(head, call.body, timeouts, self._heard_of(model), silence_s)
         if provider.missing is not None:
             raise provider.fault()
-        return self._post(self._path(endpoint, model, call.path), call, timeouts, self._heard_of(model), silence_s)
+        return self._post(self._path(endpoint, model, call), call, timeouts, self._heard_of(model), silence_s)
 
     async def _post(self, path: str, call: HttpCall, timeouts: Timeouts, heard: Heard, silence_s: float | None) -> Response:
         """With all that a provider may want besides."""
@@ -140,10 +140,12 @@ class Channel:
             heard = self._heard[model] = Heard()
         return heard
 
-    def _path(self, endpoint: str, model: str, path: str) -> str:
+    def _path(self, endpoint: str, model: str, call: HttpCall) -> str:
         """Where the provider has the endpoint: its own place for it, else the dialect's."""
         own = self.provider.paths.get(endpoint)
-        return path if own is None else own.replace("{model}", quote(model, safe=""))
+        if call.streamed:
+            own = self.provider.stream_paths.get(endpoint, own)
+        return call.path if own is None else own.replace("{model}", quote(model, safe="@"))
 
     def _make_head(self, path: str, key: str | None, without: tuple[str, ...]) -> bytes:
         where = path.removeprefix("root:") if path.startswith("root:") else self._target.prefix + path

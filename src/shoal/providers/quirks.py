@@ -11,7 +11,8 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _messages = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _OF_MESSAGES = "messages[]."
-_OURS = "stream_options"  # the gateway sets it itself, and gives the caller what was asked for whatever the upstream does
+# the gateway sets the one itself, and gives the caller what was asked for whatever the upstream does; the other stands in the path then
+_OURS = ("stream_options", "model")
 
 
 def apply_quirks(body: bytes, quirks: Quirks) -> tuple[bytes, tuple[str, ...]]:
@@ -26,7 +27,7 @@ def apply_quirks(body: bytes, quirks: Quirks) -> tuple[bytes, tuple[str, ...]]:
     members = _members.decode(body)
     dropped = tuple(name for name in quirks.drop if _drop(members, name))
     changed = bool(dropped)
-    dropped = tuple(name for name in dropped if name != _OURS)
+    dropped = tuple(name for name in dropped if name not in _OURS)
     for old, new in quirks.rename.items():
         if old in members:
             changed = True

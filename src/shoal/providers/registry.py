@@ -39,6 +39,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     values: Mapping[str, str] = {}
     paths: Mapping[str, str] = {}
+    stream_paths: Mapping[str, str] = {}
     timeouts: TimeoutSettings = TimeoutSettings()
     max_connections: int = 4096
     configured: bool = False
@@ -155,6 +156,7 @@ def _provider(name: str, settings: ProviderSettings | None, environ: Mapping[str
         keys=keys,
         values=values,
         paths={endpoint: _fill(path, values) for endpoint, path in row.paths.items()},
+        stream_paths={endpoint: _fill(path, values) for endpoint, path in row.stream_paths.items()},
         timeouts=said.timeouts,
         max_connections=said.max_connections,
         configured=settings is not None,
@@ -194,7 +196,7 @@ def _unset(row: Row, values: Mapping[str, str], has_key: bool) -> list[str]:
 
 def _asked(row: Row) -> list[str]:
     """The values that the address and the paths ask for."""
-    asked = _PLACEHOLDER.findall(" ".join([row.base_url, *row.paths.values()]))
+    asked = _PLACEHOLDER.findall(" ".join([row.base_url, *row.paths.values(), *row.stream_paths.values()]))
     return [name for name in dict.fromkeys(asked) if name in row.values]
 
 

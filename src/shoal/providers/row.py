@@ -101,7 +101,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     `prices` is the provider's id in genai-prices; `listed` are globs of the ids there that it can be taken to serve, `listed_as` how their
     beginnings are written in its own API, all of it in lower case where `listed_lower`. `on_disconnect` is what it does, and charges, when
     whoever asked hangs up: it stops; it stops where it streams (and makes a whole answer to its end); or it goes on. `collects_data` and
-    `zero_retention` are what its terms (`terms`) say by default. None is not documented.
+    `zero_retention` are what its terms (`terms`) say by default. None is not documented. `stream_paths` are those of `paths` that differ where
+    the answer shall be a stream.
     """
 
     title: str
@@ -119,6 +120,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     values: dict[str, Value] = {}
     endpoints: tuple[Endpoint, ...] = ("chat", "models")
     paths: dict[Endpoint, Path] = {}
+    stream_paths: dict[Endpoint, Path] = {}
     quirks: Quirks = Quirks()
     rate_limits: RateLimits = RateLimits()
     prices: str | None = None
@@ -157,16 +159,20 @@ def _contradictions(row: Row) -> Iterator[tuple[list[str], str]]:
         yield ["base_url"], "must be https://host/path, without credentials or a query, or begin with one of the row's values in braces"
     texts: dict[tuple[str, ...], str] = {("base_url",): row.base_url}
     texts |= {("paths", name): path for name, path in row.paths.items()}
+    texts |= {("stream_paths", name): path for name, path in row.stream_paths.items()}
     for name, value in row.values.items():
         texts |= {("values", name): " ".join([value.default or "", *value.by_region.values()])}
     texts |= {("listed_as", name): new for name, new in row.listed_as.items()}
     for keys, text in texts.items():
         for one in _PLACEHOLDER.findall(text):
-            if one not in row.values and (one, keys[0]) != ("model", "paths"):
+            if one not in row.values and (one, keys[0]) not in (("model", "paths"), ("model", "stream_paths")):
                 yield [*keys], f"{{{one}}} is none of the row's values"
     for name in row.paths:
         if name not in row.endpoints:
             yield ["paths", name], "is none of the row's endpoints"
+    for name in row.stream_paths:
+        if name not in row.paths:
+            yield ["stream_paths", name], "is none of the row's paths"
     if row.discover and "models" not in row.endpoints:
         yield ["endpoints"], "'models' is missing, which is asked for; add it, or discover = false"
     both = {*row.quirks.drop} & {*row.quirks.rename, *row.quirks.rename.values(), *row.quirks.default}

@@ -59,7 +59,8 @@ def encode(request: Request, deployment: Deployment) -> HttpCall:
     headers = betas.headers(members, b'"file_id"' in request.body)
     changes = {} if request.model == deployment.upstream_model else {"model": msgspec.json.encode(deployment.upstream_model)}
     without = tuple(name for name in requests.OURS if name in members)
-    return HttpCall("/messages", splice(request.body, changes, without) if changes or without else request.body, headers)
+    body = splice(request.body, changes, without) if changes or without else request.body
+    return HttpCall("/messages", body, headers, streamed=request.stream)
 
 
 def complete(body: bytes, settle: Settle) -> bytes:

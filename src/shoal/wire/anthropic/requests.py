@@ -69,7 +69,7 @@ def write(conversation: Conversation, deployment: Deployment) -> HttpCall:
         optional["output_config"] = output | decode(_object, conversation.extra["output_config"], "output_config")
     body |= {name: value for name, value in optional.items() if value not in (None, [], {})}
     headers = betas.headers(conversation.extra, _names_files(conversation), (tool.raw for tool in conversation.hosted))
-    return HttpCall("/messages", msgspec.json.encode(body), headers, tuple(dict.fromkeys(dropped)))
+    return HttpCall("/messages", msgspec.json.encode(body), headers, tuple(dict.fromkeys(dropped)), streamed=conversation.stream)
 
 
 def _turns(conversation: Conversation, dropped: list[str]) -> tuple[list[blocks.Block], list[dict[str, Any]]]:
