@@ -8,6 +8,7 @@ tokenizer cannot see the spelling whole. The text itself is unchanged, and templ
 import json
 import re
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -79,6 +80,10 @@ class ChatTemplate:
         Raises Fault (param `messages`) where the template refuses them, and TooLong.
         """
         return encode_pieces(self._tokenizer.encode, self.render(turns, tools, continued=continued).split(self._marker), limit)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Tokens of what somebody wrote, by itself: no control token is among them."""
+        return encode_pieces(self._tokenizer.encode, self._break_up_text(text).split(self._marker), sys.maxsize)
 
     def render(self, turns: Sequence[Turn], tools: Sequence[dict[str, Any]] | None = None, *, continued: bool = False) -> str:
         """The prompt as text, markers included. Raises Fault."""
