@@ -15,6 +15,7 @@ import msgspec
 import platformdirs
 
 from shoal.core.toml_lines import dotted, explain, place
+from shoal.distil.licences import Override
 from shoal.providers.options import DeploymentSettings, ModelSettings, ProviderSettings
 from shoal.providers.registry import row_of
 from shoal.providers.row import BadRow, read_rows
@@ -71,6 +72,12 @@ class MiniSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     usd_per_hour: Annotated[float, msgspec.Meta(gt=0)] = 0.10
 
 
+class DistilSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[distil]: whose answers may teach, beside those whose terms are known to allow it (distil/licences.toml)."""
+
+    licence_overrides: tuple[Override, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration."""
 
@@ -78,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     storage: StorageSettings = StorageSettings()
     credits: CreditsSettings = CreditsSettings()
     mini: MiniSettings = MiniSettings()
+    distil: DistilSettings = DistilSettings()
     providers: dict[str, ProviderSettings] = {}
     models: dict[str, ModelSettings] = {}
     routes: dict[str, dict[str, Any]] = {}
