@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The migration this release expects."""
 
 DEFAULT_PROJECT: Final = "proj_default"

@@ -16,6 +16,7 @@ from shoal.storage.database import open_engine, parse_address
 from shoal.storage.fold import Folder, recover
 from shoal.storage.grants import Grants
 from shoal.storage.holders import Holders
+from shoal.storage.jobs import Jobs
 from shoal.storage.journal import Journal
 from shoal.storage.key_changes import KeyChanges
 from shoal.storage.keys import KeyStore
@@ -62,6 +63,7 @@ class Store:
         self.consumption = Consumption(engine)
         self.responses = Responses(engine)
         self.credentials = Credentials(engine)
+        self.jobs = Jobs(engine)
 
     def lend(self, home: Path) -> StoreLender:
         """What this process borrows by; `home` is where its journal's directory lies. Call its `beat` first, and `close` at the end."""
