@@ -15,14 +15,15 @@ FORM = 3
 
 
 class Card(msgspec.Struct, frozen=True):
-    """One prepared model. `kind` "chat" generates, "embedding" embeds; `engine` names the module that runs it.
+    """One prepared model. `kind` "chat" generates, "embedding" embeds, "head" labels; `engine` names the module that runs it.
 
-    `source_sha256` is of the file the weights were made from; `stop_tokens` are the model's own end tokens.
+    `source_sha256` is of the file the weights were made from; `stop_tokens` are the model's own end tokens. A student belongs to the
+    organisation `org_id`, was made from the model `base` at `made_at` (seconds since 1970); other models are everybody's.
     """
 
     name: str
-    kind: Literal["chat", "embedding"]
-    engine: Literal["openvino", "llamacpp", "embedding"]
+    kind: Literal["chat", "embedding", "head"]
+    engine: Literal["openvino", "llamacpp", "embedding", "head"]
     context_tokens: int
     license: str = ""
     source: str = ""
@@ -33,6 +34,9 @@ class Card(msgspec.Struct, frozen=True):
     stop_tokens: tuple[int, ...] = ()
     dimensions: int = 0
     form: int = 0
+    org_id: str = ""
+    base: str = ""
+    made_at: int = 0
 
 
 class Speed(msgspec.Struct, frozen=True):
