@@ -1,0 +1,89 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from shoal.distil.vocabulary import count_words, trim
+from shoal.mini.tokens import build_tokenizer, find_stop_tokens, list_token_bytes
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+SAID = "the theatre is there, then they went with the weather to wetter places; a tether, a feather, 42 others and the rest of them"
+
+
+def learn(pre: str) -> dict[str, Any]:
+    """Metadata of a real byte-pair tokenizer, learnt from one sentence."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=360, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([SAID] * 3, trainer)
+    names = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    return {
+        "general.architecture": "llama",
+        "llama.vocab_size": len(names),
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": names,
+        "tokenizer.ggml.token_type": [3 if name in SPECIAL else 1 for name in names],
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]],
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.padding_token_id": names.index("e"),
+    }
+
+
+FIELDS = {pre: learn(pre) for pre in ("smollm", "llama-bpe")}
+WORDS = st.lists(st.sampled_from([*SAID.split(), "ether", "wether", "é", "<|im_end|>", "\n", "7"]), max_size=8).map(" ".join)
+
+
+@pytest.mark.parametrize("pre", FIELDS)
+@given(covered=st.lists(WORDS, max_size=4), size=st.none() | st.integers(260, 360))
+def test_covered_texts_are_cut_into_the_same_pieces(pre: str, covered: list[str], size: int | None) -> None:
+    fields = FIELDS[pre]
+    trimmed = trim(fields, covered, size)
+    before, after = build_tokenizer(fields), build_tokenizer(trimmed.fields)
+    assert size is None or len(trimmed.kept) <= max(size, len(SPECIAL) + 256)
+    for text in covered:
+        whole = before.encode(text, add_special_tokens=False).ids
+        if size is None or set(whole) <= set(trimmed.kept):
+            assert [trimmed.kept[new] for new in after.encode(text, add_special_tokens=False).ids] == whole
+
+
+@pytest.mark.parametrize("pre", FIELDS)
+@given(covered=WORDS, other=st.text(max_size=20))
+def test_any_other_text_can_still_be_said(pre: str, covered: str, other: str) -> None:
+    tokenizer = build_tokenizer(trim(FIELDS[pre], [covered]).fields)
+    table = list_token_bytes(tokenizer)
+    plain = other.replace("<|", "")
+    assert b"".join(table[i] for i in tokenizer.encode(plain, add_special_tokens=False).ids) == plain.encode()
+
+
+def test_what_is_rare_goes_first_and_what_was_learnt_first_fills_up() -> None:
+    fields = FIELDS["smollm"]
+    names = fields["tokenizer.ggml.tokens"]
+    least = len(trim(fields, []).kept)
+    assert least == 256 + len(SPECIAL)
+    often = {names[i] for i in trim(fields, ["the,the,the weather"], least + 2).kept}
+    assert {"th", "the"} <= often and len(often) == least + 2
+    filled = trim(fields, [], least + 5)
+    assert {names[i] for i in filled.kept[least:]} == {merge.replace(" ", "") for merge in fields["tokenizer.ggml.merges"][:5]}
+
+
+def test_numbers_of_special_tokens_follow() -> None:
+    trimmed = trim(
+        FIELDS["smollm"] | {"tokenizer.ggml.scores": [float(i) for i in range(len(FIELDS["smollm"]["tokenizer.ggml.tokens"]))]}, ["the"]
+    )
+    fields = trimmed.fields
+    names = fields["tokenizer.ggml.tokens"]
+    assert names[fields["tokenizer.ggml.eos_token_id"]] == "<|im_end|>" and names[fields["tokenizer.ggml.padding_token_id"]] == "e"
+    assert {names[i] for i in find_stop_tokens(fields)} == {"<|endoftext|>", "<|im_end|>"}
+    assert fields["llama.vocab_size"] == len(names) == len(fields["tokenizer.ggml.token_type"])
+    assert fields["tokenizer.ggml.scores"] == [float(i) for i in trimmed.kept]
+    assert trimmed.renumber()[trimmed.kept[-1]] == len(names) - 1
+
+
+def test_words_are_what_the_tokenizer_merges_within() -> None:
+    words = count_words(build_tokenizer(FIELDS["smollm"]), ["<|im_start|>the 42<|im_end|>", "the"])
+    assert words == {"the": 2, "Ġ": 1, "4": 1, "2": 1}
