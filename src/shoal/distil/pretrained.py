@@ -1,7 +1,7 @@
 """A prepared model of the mini in the form in which it is trained: exactly the weights that are served, and exactly the prompts.
 
-Weights come from HOME/weights/NAME/model.gguf, which holds them in F16. Prompts are made by what makes them when a caller asks (mini/turns.py and
-mini/template.py), so a student learns from the very tokens that it will see.
+Weights come from HOME/weights/NAME/model.gguf, which holds them in F16. Prompts are made by what makes them when a caller asks
+(mini/turns.py and mini/template.py), so a student learns from the very tokens that it will see.
 """
 
 from collections.abc import Sequence
