@@ -10,6 +10,7 @@ from shoal.storage.alerts import Alerts
 from shoal.storage.audit import Audit
 from shoal.storage.bodies import Bodies
 from shoal.storage.codes import Codes
+from shoal.storage.completions import Completions
 from shoal.storage.consumption import Consumption
 from shoal.storage.credentials import Credentials
 from shoal.storage.database import open_engine, parse_address
@@ -52,6 +53,7 @@ class Store:
         self.statements = Statements(engine)
         self.spending = Spending(engine)
         self.bodies = Bodies(engine)
+        self.completions = Completions(engine)
         self.retention = Retention(engine)
         self.codes = Codes(engine)
         self.payments = Payments(engine)
