@@ -125,10 +125,11 @@ def test_training_in_bf16_changes_weights_in_f32(tmp_path: Path) -> None:
     frozen = model.model.layers[1].mlp.up_proj.weight.clone()
     before = model.model.layers[0].self_attn.q_proj.weight.clone()
     plan = Plan(epochs=1, batch_size=10, learning_rate=1e-6, precision="bf16")
-    train(model, make_examples(20), make_examples(4, 50), plan, tmp_path, Silent())
+    scores = iter([torch.tensor(3.0), torch.tensor(2.0), torch.tensor(1.0)])
+    train(model, make_examples(20), make_examples(4, 50), plan, tmp_path, Silent(), dev_loss=lambda *_: next(scores))
     after = model.model.layers[0].self_attn.q_proj.weight
     assert torch.equal(frozen, model.model.layers[1].mlp.up_proj.weight)
-    assert 0 < (after - before).abs().max() < 1e-5  # bf16 itself would have lost steps as small as these
+    assert 0 < (after - before).abs().max() < 3e-6  # bf16 itself would have lost steps as small as these
 
 
 def test_a_training_that_was_called_off_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
