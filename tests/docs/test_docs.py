@@ -21,6 +21,7 @@ TREE: list[Any] = [
     settings.StorageSettings,
     settings.CreditsSettings,
     settings.MiniSettings,
+    settings.DistilSettings,
     options.ProviderSettings,
     options.QuirkSettings,
     options.PrefillSettings,
