@@ -31,8 +31,11 @@ def upstream() -> Iterator[Upstream]:
     server.close()
 
 
-def config(upstream: Upstream, more: str = "", times: str = TIMES, **server: float) -> str:
-    """A configuration with that upstream as `up`, impatient towards callers and upstreams; `server` are settings of [server]."""
+def config(upstream: Upstream, more: str = "", times: str = TIMES, *, trains: bool = False, **server: float) -> str:
+    """A configuration with that upstream as `up`, impatient towards callers and upstreams; `server` are settings of [server].
+
+    Only a server that `trains` has a trainer.
+    """
     impatient = {
         "max_body_bytes": BODY_BYTES,
         "header_timeout_s": 2.0,
@@ -50,6 +53,7 @@ base_url = "http://127.0.0.1:{upstream.port}/v1"
 api_key = "sk-upstream-secret"
 discover = false
 timeouts = {{ {times} }}
+{"" if trains else "[distil]" + chr(10) + "enabled = false"}
 {more}
 """
 

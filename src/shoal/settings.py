@@ -73,8 +73,15 @@ class MiniSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DistilSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[distil]: whose answers may teach, beside those whose terms are known to allow it (distil/licences.toml)."""
+    """[distil]: what the trainer may use to make students of traffic, and whose answers may teach them, beside those whose terms are known
+    to allow it (distil/licences.toml). `max_jobs` is of one project, those that have not ended."""
 
+    enabled: bool = True
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    watts_per_core: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    most_minutes: Annotated[float, msgspec.Meta(gt=0)] = 240.0
+    max_jobs: _Positive = 10
+    budget_usd: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 10.0
     licence_overrides: tuple[Override, ...] = ()
 
 

@@ -84,6 +84,21 @@ class KeyChanges:
             await record(connection, actor, "key.rotate", org_id, key_id, {"grace_s": grace_s})
             return await _find(connection, org_id, key_id), secret
 
+    async def stand_in(self, org_id: str, key_id: str, *, expires_at_ms: int) -> tuple[str, str]:
+        """Another secret of a key, for what the server does in its name, from wherever: its row's id, and itself. Errors: Fault.
+
+        It spends what the key may spend, and may no more than that one.
+        """
+        secret = new_secret()
+        async with writing(self._engine).begin() as connection:
+            await gate(connection, "keys")
+            key = await _find_active(connection, org_id, key_id)
+            lent = msgspec.structs.replace(
+                key, hash=hash_secret(secret), hint=secret[-4:], terms=msgspec.structs.replace(key.terms, ips=None)
+            )
+            row_id = await _keep_beside(connection, lent, expires_at_ms, None)
+        return row_id, secret
+
     async def revoke(self, org_id: str, key_id: str, *, actor: str) -> Key:
         """Revoke a key and its earlier secrets. Revoking twice changes nothing. Errors: Fault not_found."""
         async with writing(self._engine).begin() as connection:
@@ -113,14 +128,18 @@ async def _find_active(connection: AsyncConnection, org_id: str, key_id: str) ->
 async def _keep_earlier(connection: AsyncConnection, key: Key, grace_s: float) -> None:
     """The secret that a key had, as a row of its own: also where it is good no more, so that every process hears of it."""
     now = now_ms()
-    ends = now + int(grace_s * 1000)
+    await _keep_beside(connection, key, now + int(grace_s * 1000), None if grace_s else max(now, key.created_at_ms))
+
+
+async def _keep_beside(connection: AsyncConnection, key: Key, ends: int, revoked_at_ms: int | None) -> str:
+    """A row for a secret that is not the key's own (any more); its id."""
     row = {
         "id": new_id(ID_PREFIX),
         "name": key.name,
         "hash": key.hash,
         "hint": key.hint,
         "created_at_ms": key.created_at_ms,
-        "revoked_at_ms": None if grace_s else max(now, key.created_at_ms),
+        "revoked_at_ms": revoked_at_ms,
         "org_id": key.org_id,
         "project_id": key.project_id,
         "member_id": key.member_id,
@@ -131,6 +150,7 @@ async def _keep_earlier(connection: AsyncConnection, key: Key, grace_s: float) -
         "version": 1,
     }
     await connection.execute(insert(api_keys).values(**row, revision=await next_revision(connection)))
+    return str(row["id"])
 
 
 async def _recall(connection: AsyncConnection, key_id: str) -> None:

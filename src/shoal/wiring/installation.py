@@ -30,6 +30,8 @@ def run(settings: Settings, config: Path | None, home: Path, on_ready: Callable[
     socket, desk = _mini_socket(settings, home), _short(home / "desk.sock")
     children = [_worker(number, config, listener.fileno(), socket, desk, metrics) for number in range(server.workers)]
     children += [_bookkeeper(config), _desk(config, desk)]
+    if settings.distil.enabled:
+        children.append(_trainer(config, url))
     if socket is not None:
         children.append(_mini(settings, home, socket))
     supervisor = Supervisor(children, grace_s=server.drain_s + server.grace_s + 5.0, listeners=[listener], on_ready=lambda: on_ready(url))
@@ -98,6 +100,14 @@ def _bookkeeper(config: Path | None) -> Child:
 def _desk(config: Path | None, socket: Path) -> Child:
     argv = [sys.executable, "-m", "shoal.wiring.desk", "--socket", str(socket), *(["--config", str(config)] if config is not None else [])]
     return Child("the desk", argv, essential=False)
+
+
+def _trainer(config: Path | None, url: str) -> Child:
+    """It asks teachers at this installation's own address, over the loopback where it listens on all."""
+    for everywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+        url = url.replace(everywhere, here)
+    argv = [sys.executable, "-m", "shoal.wiring.trainer", "--url", url, *(["--config", str(config)] if config is not None else [])]
+    return Child("the trainer", argv, essential=False)
 
 
 def _mini(settings: Settings, home: Path, socket: Path) -> Child:
