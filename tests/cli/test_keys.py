@@ -153,3 +153,43 @@ def test_every_endpoint_can_be_named() -> None:
 
     verbs = [place.endpoint.name for verb in (b"generateContent", b"countTokens") if (place := endpoints.find(b"/v1beta/models/x:" + verb))]
     assert {*ENDPOINTS} == {*(endpoint.name for endpoint in endpoints.HOT.values()), *verbs}
+
+
+def test_update_changes_what_is_named_and_lifts_what_is_told(home: Path) -> None:
+    invoke("create", "app", "--budget", "5", "--rpm", "60", "--models", "a,b*", "--metadata", "team=red", "--tag", "x")
+    changed = invoke("update", "app", "--budget", "7.5", "--name", "web", "--lift", "rpm,models", "--expires", "30d")
+    assert (changed.exit_code, changed.stdout) == (0, ""), changed.stderr
+    (key,) = list_keys()
+    assert (key["name"], key["terms"]) == ("web", {"total_nano": 7_500_000_000, "metadata": {"team": "red"}, "tags": ["x"]})
+    assert key["expires_at"] is not None
+    invoke("update", "web", "--lift", "expires")
+    assert list_keys()[0]["expires_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("update", "nobody", "--rpm", "1"), "There is no active key 'nobody'"),
+        (("update", "app", "--lift", "gravity"), "there is no limit 'gravity'; there are budget, burst, daily"),
+        (("update", "app", "--metadata", "red"), "'red' is not NAME=VALUE"),
+        (("update", "app", "--budget", "-1"), "-1"),
+        (("rotate", "app", "--grace", "soon"), "'soon' is no time such as 30m"),
+        (("rotate", "app", "--grace", "31d"), "between 0 and 30 days"),
+    ],
+)
+def test_what_cannot_be_changed_is_told(home: Path, arguments: tuple[str, ...], said: str) -> None:
+    invoke("create", "app")
+    before = list_keys()
+    answer = invoke(*arguments)
+    assert (answer.exit_code, said in answer.stderr) == (1, True), answer.stderr
+    assert list_keys() == before
+
+
+def test_rotate_prints_the_new_secret_alone(home: Path) -> None:
+    first = invoke("create", "app").stdout
+    rotated = invoke("rotate", "app", "--grace", "24h")
+    assert SECRET.fullmatch(rotated.stdout)
+    assert rotated.stdout != first
+    assert "stays good for 24h" in rotated.stderr
+    assert list_keys()[0]["hint"] == rotated.stdout.strip()[-4:]
+    assert "is good no more" in invoke("rotate", "app").stderr

@@ -1,4 +1,4 @@
-"""`shoal keys`: make, list and revoke API keys in the store itself, before the first start as well as beside running servers."""
+"""`shoal keys`: make, list, change and revoke API keys in the store itself, before the first start as well as beside running servers."""
 
 import json
 from datetime import UTC, datetime
@@ -7,33 +7,54 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from shoal.cli import key_changes
 from shoal.cli.at_store import CONFIG, act, find_member, find_org
+from shoal.cli.term_options import (
+    Burst,
+    Daily,
+    Endpoints,
+    Expires,
+    Ips,
+    Metadata,
+    Models,
+    Monthly,
+    Parallel,
+    Routes,
+    Rpm,
+    Tags,
+    Total,
+    Tpm,
+    Weekly,
+)
 from shoal.core.identity import OPERATOR
 
 if TYPE_CHECKING:
     from shoal.storage.keys import Key
     from shoal.storage.store import Store
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, list, change, rotate and revoke API keys.", no_args_is_help=True)
+app.command("update")(key_changes.update)
+app.command("rotate")(key_changes.rotate)
 
 
 @app.command("create")
 def create(
     name: str = typer.Argument(help="What to call it: 1 to 64 printable characters."),
-    budget: str | None = typer.Option(None, metavar="USD", help="The most it may ever spend."),
-    daily: str | None = typer.Option(None, metavar="USD", help="The most it may spend on a day (UTC)."),
-    weekly: str | None = typer.Option(None, metavar="USD", help="The most it may spend in a week (from Monday)."),
-    monthly: str | None = typer.Option(None, metavar="USD", help="The most it may spend in a calendar month."),
-    rpm: int | None = typer.Option(None, metavar="N", help="Requests a minute."),
-    tpm: int | None = typer.Option(None, metavar="N", help="Tokens a minute."),
-    parallel: int | None = typer.Option(None, metavar="N", help="Requests at a time."),
-    burst: int | None = typer.Option(None, metavar="N", help="How many of its requests a minute may come at once."),
-    models: list[str] = typer.Option([], metavar="NAME,...", help="The models it is for; NAME* is all that begin so."),
-    endpoints: list[str] = typer.Option([], metavar="NAME,...", help="The endpoints it is for: chat, embeddings, responses, messages, ..."),
-    routes: list[str] = typer.Option([], metavar="NAME,...", help="The routes it may use."),
-    ips: list[str] = typer.Option([], metavar="ADDRESS,...", help="The addresses and networks it may come from."),
-    tags: list[str] = typer.Option([], "--tag", metavar="TAG", help="A label of yours."),
-    expires: str | None = typer.Option(None, metavar="WHEN", help="From when on it opens nothing: 30d, 12h, 2027-01-31."),
+    budget: Total = None,
+    daily: Daily = None,
+    weekly: Weekly = None,
+    monthly: Monthly = None,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    parallel: Parallel = None,
+    burst: Burst = None,
+    models: Models = [],  # noqa: B006, typer reads it and makes a list of its own
+    endpoints: Endpoints = [],  # noqa: B006
+    routes: Routes = [],  # noqa: B006
+    ips: Ips = [],  # noqa: B006
+    tags: Tags = [],  # noqa: B006
+    metadata: Metadata = [],  # noqa: B006
+    expires: Expires = None,
     org: str = typer.Option("operator", metavar="NAME_OR_ID", help="The organisation that pays for it."),
     project: str | None = typer.Option(None, metavar="NAME_OR_ID", help="The project it belongs to."),
     member: str | None = typer.Option(None, metavar="EMAIL_OR_ID", help="Whose it is."),
@@ -48,7 +69,7 @@ def create(
 
     async def run(store: "Store") -> str:
         limits = {"daily": daily, "weekly": weekly, "monthly": monthly, "total": budget, "rpm": rpm, "tpm": tpm}
-        scopes = {"models": models, "endpoints": endpoints, "routes": routes, "ips": ips, "tags": tags}
+        scopes = {"models": models, "endpoints": endpoints, "routes": routes, "ips": ips, "tags": tags, "metadata": metadata}
         terms = read_terms(**limits, **scopes, parallel=parallel, burst=burst)
         expires_at_ms = read_expiry(expires, datetime.now(UTC))
         owner = await find_org(store, org)

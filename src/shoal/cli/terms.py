@@ -23,6 +23,8 @@ def read_terms(**typed: str | int | list[str] | None) -> Terms:
             continue
         if name in ("daily", "weekly", "monthly", "total"):
             values[f"{name}_nano"] = _nano(str(value))
+        elif name == "metadata":
+            values[name] = dict(_pair(str(one)) for one in value)  # type: ignore[union-attr]
         elif isinstance(value, list):
             values[name] = [part.strip() for one in value for part in one.split(",") if part.strip()]
         else:
@@ -36,6 +38,13 @@ def read_terms(**typed: str | int | list[str] | None) -> Terms:
         what, _, where = str(error).partition(" - at `$.")
         place = where.rstrip("`").partition("[")[0].removesuffix("_nano")
         raise Fault("invalid_value", f"{f'--{place}: ' if place else ''}{what.replace('`', '')}", param=place or None) from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise Fault("invalid_value", f"--metadata: {text[:64]!r} is not NAME=VALUE.")
+    return name.strip(), value.strip()
 
 
 def _nano(text: str) -> int:
