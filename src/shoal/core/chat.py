@@ -14,6 +14,9 @@ from shoal.core.errors import Fault
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 _Some = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
+_LabelName, _LabelValue = Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]
+Metadata = Annotated[dict[_LabelName, _LabelValue], msgspec.Meta(max_length=16)]
+"""A caller's labels, within OpenAI's limits (https://platform.openai.com/docs/api-reference/chat/create#chat-create-metadata)."""
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -73,7 +76,7 @@ class ChatFields(Envelope, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0)] | None = None
     tools: list[msgspec.Raw] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
 
 
 class CompletionFields(Envelope, frozen=True, kw_only=True):
@@ -88,7 +91,7 @@ class CompletionFields(Envelope, frozen=True, kw_only=True):
     best_of: _Positive | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
     seed: int | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
 
 
 class EmbeddingFields(Envelope, frozen=True, kw_only=True):
@@ -117,7 +120,7 @@ class ResponseFields(Envelope, frozen=True, kw_only=True):
     previous_response_id: str | None = None
     include: list[str] | None = None
     max_output_tokens: _Positive | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
 
 
 class MessagesFields(Envelope, frozen=True, kw_only=True):
@@ -187,7 +190,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 _OF_VALUES = ("of length", ">=", "<=", "Invalid value", "Invalid enum value")
-_PATH = re.compile(r" - at `\$\.?(.*)`$")
+_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(.*?)(?:\[\.\.\.\])?`$")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything: "msgspec.json.Decoder[Any]" = msgspec.json.Decoder()
 
@@ -216,7 +219,7 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[_T], place: 
     except msgspec.ValidationError as error:
         raise _explain(str(error), place) from None
     except msgspec.DecodeError as error:
-        raise Fault("invalid_json", f"The request body is not valid JSON: {_plain(str(error))}.") from None
+        raise Fault("invalid_json", f"The request body is not valid JSON: {_plain(str(error), body)}.") from None
     except UnicodeDecodeError as error:
         raise Fault("invalid_json", f"The request body is not valid UTF-8 at byte {error.start}.") from None
     except RecursionError:
@@ -243,7 +246,12 @@ def check_whole(body: bytes) -> None:
     raise Fault("invalid_json", f"The request body's JSON is nested too deeply: at most {MOST_NESTED} levels are understood.")
 
 
-def _plain(text: str) -> str:
+_HALF = re.compile(rb'(?i)\\ud[89ab][0-9a-f]{2}"')  # the first half of a surrogate pair, at a string's end
+
+
+def _plain(text: str, body: bytes) -> str:
+    if "truncated" in text and _HALF.search(body):  # which is what msgspec calls it
+        return "it holds half of a surrogate pair (\\uD800 to \\uDBFF), which is no character"
     return text.removeprefix("JSON is malformed: ").rstrip(".")
 
 

@@ -239,7 +239,7 @@ def check_chat(request: ChatRequest, can: Capabilities) -> None:
     if request.top_logprobs and not request.logprobs:
         raise Fault("invalid_value", "'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     if (request.top_logprobs or 0) > can.top_logprobs:
-        raise _unsupported("top_logprobs", f"'top_logprobs' can be {can.top_logprobs} at most; 'logprobs' alone gives the chosen tokens'.")
+        raise _unsupported("top_logprobs", f"'top_logprobs' can be {can.top_logprobs} at most; 'logprobs' alone gives the chosen tokens.")
     if request.logprobs and not can.chosen_logprobs:
         raise _unsupported("logprobs", "This model gives no logprobs; leave 'logprobs' out.")
     check_continued(request)

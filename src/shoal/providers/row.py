@@ -101,8 +101,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     `prices` is the provider's id in genai-prices; `listed` are globs of the ids there that it can be taken to serve, `listed_as` how their
     beginnings are written in its own API, all of it in lower case where `listed_lower`. `on_disconnect` is what it does, and charges, when
     whoever asked hangs up: it stops; it stops where it streams (and makes a whole answer to its end); or it goes on. `collects_data` and
-    `zero_retention` are what its terms (`terms`) say by default. None is not documented. `stream_paths` are those of `paths` that differ where
-    the answer shall be a stream.
+    `zero_retention` are what its terms (`terms`) say by default. None is not documented.
+    `stream_paths` are those of `paths` that differ where the answer shall be a stream.
     """
 
     title: str
