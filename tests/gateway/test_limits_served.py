@@ -14,6 +14,8 @@ import pytest
 from caller import Answer, Caller, chat, get, request
 from conftest import config
 from installation import Installation, wait_for
+from shoal.core.terms import Terms
+from shoal.storage.key_changes import KeyEdit
 from shoal.storage.store import Store
 from treasury import USD, ask, in_store, look, make_key, make_prepaid
 from upstream import STREAM_HEAD, USAGE, Line, Received, Upstream, completion, delta, event, says, whole
@@ -303,6 +305,21 @@ def test_a_kept_answer_costs_nothing(shoal: Installation) -> None:
 
 
 # rates
+
+
+def test_a_kept_answer_is_not_given_to_a_key_that_may_no_longer_have_it(shoal: Installation) -> None:
+    key = make_key(shoal, "narrowed")
+    kept = chat("dear", user="narrowed")
+    async def narrow(store: Store) -> None:
+        (found,) = [one for one in await store.keys.list_all() if one.name == "narrowed"]
+        edit = KeyEdit(terms=Terms(models=("second",)))
+        await store.key_changes.update(found.org_id, found.id, found.version, edit, actor="test")
+
+    with Caller(shoal.port, key) as caller:  # of one worker, which has a cache of its own
+        found = [caller.ask(kept, headers={"x-shoal-cache": "60"}).headers["x-shoal-cache"] for _ in range(2)]
+        assert found == ["MISS", "HIT"]
+        in_store(shoal, narrow)
+        wait_for(lambda: caller.ask(kept, headers={"x-shoal-cache": "60"}).status == 403, "the end of the answer's reach")
 
 
 def test_a_burst_ends_in_429_with_openais_headers(shoal: Installation) -> None:
