@@ -19,7 +19,7 @@ from gguf import GGUFReader
 
 from shoal.mini.card import JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, write_card
 from shoal.mini.gguf import BadGguf, Fields, open_gguf, read_fields, widen
-from shoal.mini.openvino import MODEL_DIRECTORY, choose_precision, measure_decode, measure_prefill, open_pipeline
+from shoal.mini.openvino import GRAPH_FILE, MODEL_DIRECTORY, choose_precision, measure_decode, measure_prefill, open_pipeline
 from shoal.mini.processor import spare
 from shoal.mini.residual import keep_residual, mark
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
@@ -27,7 +27,6 @@ from shoal.mini.tokens import UnknownTokenizer, build_tokenizer, find_stop_token
 from shoal.mini.zeropoints import is_kept, restore
 
 GGUF_FILE = "model.gguf"
-GRAPH_FILE = "openvino_model.xml"
 _OPENVINO_READS = frozenset({"llama", "qwen2", "qwen3"})  # architectures of GGUF files
 _CALIBRATION_S = 2.0
 _STREAMS = 32

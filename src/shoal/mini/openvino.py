@@ -1,14 +1,13 @@
 """Runs a model on CPUs with OpenVINO GenAI's continuous batching, as engine.Engine.
 
-One thread owns the pipeline: it takes commands, steps, and hands all new pieces to the event loop in one call per step. The library
-keeps the interpreter's lock while it steps, so after every step the thread waits until the loop has had its turn. A step that
+One thread steps the pipeline (stepper.py): it takes commands, steps, and hands all new pieces to the event loop in one call per step. The
+library keeps the interpreter's lock while it steps, so after every step the thread waits until the loop has had its turn. A step that
 raises leaves the pipeline unusable: every run ends with "error" and `on_broken` is called, so that the process can be replaced.
 """
 
 import asyncio
 import logging
-import os
-import queue
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,18 +21,22 @@ import openvino_genai
 from shoal.mini.card import Card, Speed
 from shoal.mini.engine import Capabilities, Finish, Full, Piece, Sampling, Tokenizer
 from shoal.mini.grammar import write_grammar
+from shoal.mini.memory import machine_bytes
 from shoal.mini.processor import spare
+from shoal.mini.stepper import Stepper
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 from shoal.mini.tokens import TokenTable
 from shoal.mini.watch import JsonWatch
 
 MODEL_DIRECTORY = "openvino"
+GRAPH_FILE = "openvino_model.xml"
 SLOTS = 64
 QUEUE = 256
 _LOOP_TURN_S = 0.02  # how long a step waits for the event loop's turn before it goes on without it
 _BATCH_TOKENS = 512  # prompt tokens per step: a longer chunk would make running streams stutter
 _MOST_CACHE_GB = 4  # of keys and values: in f32 some 90,000 tokens of the minnow; memory is taken as it fills
 _MEMORY_PER_CACHE_GB = 6 * 10**9
+_BLOCK_TOKENS = 32  # the library's, on CPUs
 
 _log = logging.getLogger(__name__)
 _Finish = openvino_genai.GenerationFinishReason
@@ -65,26 +68,38 @@ class OpenVinoRun:
 
 
 class OpenVinoEngine:
-    """A loaded pipeline and the thread that steps it."""
+    """A loaded pipeline."""
 
-    def __init__(self, directory: Path, card: Card, threads: int, on_broken: Callable[[str], None], speed: Speed | None = None) -> None:
-        """Load the model (some seconds, blocking). `on_broken` is called from the engine's thread with the reason, once."""
+    def __init__(
+        self,
+        directory: Path,
+        card: Card,
+        threads: int,
+        on_broken: Callable[[str], None],
+        speed: Speed | None = None,
+        stepper: Stepper | None = None,
+        cache_bytes: int | None = None,
+    ) -> None:
+        """Load the model (some seconds, blocking). `on_broken` is called from the stepper's thread with the reason, once.
+
+        `stepper` steps other pipelines as well; None: one of its own. `cache_bytes` bounds the keys and values that are kept.
+        """
         self.capabilities = Capabilities(context_tokens=card.context_tokens, chosen_logprobs=True, json_schema=True)
         self.chat_template = card.chat_template
         self.named_tokens: Mapping[str, str] = {"bos_token": card.bos_token, "eos_token": card.eos_token}
         self.tokenizer: Tokenizer = TokenTable(directory / TOKENIZER_FILE)
         self._stop_tokens = frozenset(card.stop_tokens)
-        self._pipeline = open_pipeline(directory / MODEL_DIRECTORY, threads)
+        self._pipeline: Any = open_pipeline(directory / MODEL_DIRECTORY, threads, cache_bytes)
         self._on_broken = on_broken
         self._tokens_per_s = speed.decode_tokens_per_s if speed else 100.0
         self._broken: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._live: dict[OpenVinoRun, None] = {}
-        self._commands: queue.SimpleQueue[tuple[str, OpenVinoRun | None]] = queue.SimpleQueue()
+        self._runs: dict[OpenVinoRun, None] = {}  # the thread's own, unlike _live
         self._turn = threading.Event()
         self._next_id = 0
-        self._thread = threading.Thread(target=self._work, name="openvino", daemon=True)
-        self._thread.start()
+        self._shares = stepper is not None
+        self._stepper = stepper or Stepper()
 
     # ---- the event loop's side
 
@@ -112,12 +127,12 @@ class OpenVinoEngine:
         if self._broken is not None:
             self._loop.call_soon(run.deliver, Piece(finish="error", error=self._broken))
         else:
-            self._commands.put(("add", run))
+            self._stepper.tell(self, lambda: self._add(run))
         return run
 
     def cancel(self, run: OpenVinoRun) -> None:
         """Take `run` out of the pipeline before its next step."""
-        self._commands.put(("cancel", run))
+        self._stepper.tell(self, lambda: self._take_out(run))
         if self._loop is not None:
             self._loop.call_soon(run.deliver, Piece(finish="cancelled"))
 
@@ -126,9 +141,12 @@ class OpenVinoEngine:
         self._live.pop(run, None)
 
     def close(self) -> None:
-        """End the thread after its current step, and free the model. Runs still under way get no further piece."""
-        self._commands.put(("close", None))
-        self._thread.join()
+        """Free the model after the current step; blocks until that is done. Runs still under way get no further piece."""
+        freed = threading.Event()
+        self._stepper.tell(self, lambda: self._free(freed))
+        freed.wait()
+        if not self._shares:
+            self._stepper.close()
 
     def _estimate_wait_s(self) -> float:
         """When a place in the queue should be free: the mean rest of a running answer at the measured speed, at least a second."""
@@ -137,44 +155,43 @@ class OpenVinoEngine:
 
     # ---- the thread's side
 
-    def _work(self) -> None:
-        runs: dict[OpenVinoRun, None] = {}
-        try:
-            while self._obey(runs):
-                self._pipeline.step()
-                self._hand_over(self._collect(runs))
-        except Exception as error:  # supervised: whatever the library threw, nothing in it can be trusted now
-            _log.exception("the engine broke")
-            self._broken = reason = f"the engine failed: {error}"
-            self._hand_over([(run, Piece(finish="error", error=reason)) for run in list(self._live)])
-            self._on_broken(reason)
-        finally:
-            del self._pipeline
+    def step(self) -> bool:
+        """See stepper.Stepped."""
+        self._pipeline.step()
+        self._hand_over(self._collect(self._runs))
+        return bool(self._runs)
 
-    def _obey(self, runs: dict[OpenVinoRun, None]) -> bool:
-        """Carry out all commands, waiting for one if there is nothing to step. False: close."""
-        while True:
-            try:
-                command, run = self._commands.get(block=not runs)
-            except queue.Empty:
-                return True
-            if run is None:
-                return False
-            if command == "add":
-                self._add(run, runs)
-            elif run in runs:
-                run.handle.cancel()
-                del runs[run]
+    def break_off(self, error: Exception) -> None:
+        """See stepper.Stepped: nothing in the library can be trusted now."""
+        _log.error("the engine broke", exc_info=error)
+        self._broken = reason = f"the engine failed: {error}"
+        self._runs.clear()
+        self._hand_over([(run, Piece(finish="error", error=reason)) for run in list(self._live)])
+        self._on_broken(reason)
+        self._pipeline = None
 
-    def _add(self, run: OpenVinoRun, runs: dict[OpenVinoRun, None]) -> None:
-        if run.done:  # cancelled before its turn came
-            return
-        ids = openvino.Tensor(np.array([run.prompt], dtype=np.int64))
-        self._next_id += 1
-        if run.sampling.json_schema is not None:
-            run.watch = JsonWatch(run.sampling.json_schema, self.tokenizer.decode_bytes)
-        run.handle = self._pipeline.add_request(self._next_id, ids, self._configure(run.sampling))
-        runs[run] = None
+    def _free(self, freed: threading.Event) -> bool:
+        self._broken = self._broken or "the model was unloaded"
+        self._runs.clear()
+        self._pipeline = None
+        freed.set()
+        return False
+
+    def _take_out(self, run: OpenVinoRun) -> bool:
+        if run in self._runs:
+            run.handle.cancel()
+            del self._runs[run]
+        return bool(self._runs)
+
+    def _add(self, run: OpenVinoRun) -> bool:
+        if not run.done and self._pipeline is not None:  # it may have been cancelled before its turn came
+            ids = openvino.Tensor(np.array([run.prompt], dtype=np.int64))
+            self._next_id += 1
+            if run.sampling.json_schema is not None:
+                run.watch = JsonWatch(run.sampling.json_schema, self.tokenizer.decode_bytes)
+            run.handle = self._pipeline.add_request(self._next_id, ids, self._configure(run.sampling))
+            self._runs[run] = None
+        return bool(self._runs)
 
     def _configure(self, sampling: Sampling) -> Any:
         config = openvino_genai.GenerationConfig(
@@ -240,15 +257,22 @@ class OpenVinoEngine:
         self._turn.set()
 
 
-def open_pipeline(directory: Path, threads: int) -> Any:
-    """Compile the model in `directory` (OpenVINO's own form) for this CPU, with `threads` threads."""
+def open_pipeline(directory: Path, threads: int, cache_bytes: int | None = None) -> Any:
+    """Compile the model in `directory` (OpenVINO's own form) for this CPU, with `threads` threads.
+
+    `cache_bytes` bounds the cache of keys and values; None takes a share of the machine's memory. It is taken as it fills.
+    """
     spare(threads)
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.max_num_batched_tokens = _BATCH_TOKENS
     scheduler.max_num_seqs = SLOTS
     scheduler.dynamic_split_fuse = True
     scheduler.enable_prefix_caching = True
-    scheduler.cache_size = max(1, min(_MOST_CACHE_GB, _memory_bytes() // _MEMORY_PER_CACHE_GB))
+    if cache_bytes is None:
+        scheduler.cache_size = max(1, min(_MOST_CACHE_GB, machine_bytes() // _MEMORY_PER_CACHE_GB))
+    else:
+        scheduler.cache_size = 0
+        scheduler.num_kv_blocks = max(1, cache_bytes // (_BLOCK_TOKENS * count_token_bytes(directory)))
     precision = choose_precision()
     properties: dict[str, object] = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
     if precision == "f32":
@@ -258,14 +282,18 @@ def open_pipeline(directory: Path, threads: int) -> Any:
     return openvino_genai.ContinuousBatchingPipeline(directory, scheduler, "CPU", properties)
 
 
+def count_token_bytes(directory: Path) -> int:
+    """Bytes that the keys and values of one token take in the cache, from the shapes of the graph's state. Some 0.1 s."""
+    graph = openvino.Core().read_model(directory / GRAPH_FILE)
+    shapes = [node.output(0).partial_shape for node in graph.get_ops() if node.get_type_name() == "ReadValue"]
+    numbers: int = sum(math.prod(side.get_length() for side in shape if side.is_static) for shape in shapes)
+    return max(1, numbers) * (4 if choose_precision() == "f32" else 2)
+
+
 def choose_precision() -> str:
     """The arithmetic for this CPU: bf16 or f16 where the hardware computes in it, else f32. docs/lab.md holds what each loses."""
     capable = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if "BF16" in capable else "f16" if "FP16" in capable else "f32"
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def measure_prefill(pipeline: Any, prompt_tokens: int, for_s: float) -> float:
