@@ -15,7 +15,9 @@ Message = dict[str, Any]
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a row came from. `rule` is why its answer may train another model ("licence", "override", "declared by the uploader", ...)."""
+    """Where a row came from. `rule` is why its answer may train another model ("licence: ...", "override: ...", "declared by the uploader",
+    ...), `consent` why its question may ("the project may train", "stored at the caller's wish"); `subject` is a hash of the user it is about
+    (subject_of), so that it can be found again when that user wants to be forgotten."""
 
     kind: str  # logs, file
     request_id: str = ""
@@ -24,6 +26,8 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     file_id: str = ""
     line: int = 0
     rule: str = ""
+    consent: str = ""
+    subject: str = ""
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,6 +38,11 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     answer: str = ""
     origin: Origin = Origin("file")
     logprob: float | None = None
+
+
+def subject_of(org_id: str, user_id: str) -> str:
+    """16 hex digits for one of an organisation's users; "" for nobody. As the audit log has it of a user who was forgotten."""
+    return hashlib.sha256(f"{org_id}/{user_id}".encode("utf-8", "surrogatepass")).hexdigest()[:16] if user_id else ""
 
 
 def question_of(messages: Sequence[Message]) -> str:
@@ -48,4 +57,4 @@ def normalise(text: str) -> str:
 
 def id_of(row: Row) -> str:
     """16 hex digits that name a row by what it asks."""
-    return hashlib.sha256(normalise(question_of(row.messages)).encode()).hexdigest()[:16]
+    return hashlib.sha256(normalise(question_of(row.messages)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
