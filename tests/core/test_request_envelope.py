@@ -53,7 +53,7 @@ def refuse(body: bytes, decoder: Any = CHAT) -> Fault:
         ({"stream_options": []}, "stream_options", "invalid_type"),
         ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage", "invalid_type"),
         ({"tools": "none"}, "tools", "invalid_type"),
-        ({"metadata": {"a": 1}}, "metadata[...]", "invalid_type"),
+        ({"metadata": {"a": 1}}, "metadata", "invalid_type"),
         ({"user": 7}, "user", "invalid_type"),
         ({"seed": "x"}, "seed", "invalid_type"),
         ({"top_logprobs": -1}, "top_logprobs", "invalid_value"),

@@ -1,4 +1,5 @@
-"""Bodies of a project that wants them kept, through a real server: as the caller sent and got them, and nothing of anybody else's."""
+"""Bodies of a project that wants them kept, through a real server: as the caller sent and got them, a stream of a chat as the whole that it
+adds up to, and nothing of anybody else's."""
 
 import json
 import sqlite3
@@ -35,6 +36,7 @@ def test_a_project_keeps_what_was_asked_and_answered(upstream: Upstream, tmp_pat
     bodies = kept(shoal)
     assert json.loads(bodies[names[0]][0])["model"] == "up/x"
     assert bodies[names[0]][1] == whole.body
-    assert b'"wor"' in bodies[names[1]][1]
-    assert bodies[names[1]][1].endswith(b"data: [DONE]\n\n")
+    added_up = json.loads(bodies[names[1]][1])
+    assert added_up["choices"][0]["message"]["content"] == "words"
+    assert (added_up["object"], added_up["shoal"]["id"]) == ("chat.completion", names[1])
     assert not {*names[2:]} & bodies.keys()

@@ -18,7 +18,7 @@ _numbers = count(1)
 def chat(project_id: str, id: str = "", at_ms: int = 1000, user_id: str = "", **fields: Any) -> Body:
     number = next(_numbers)
     request_id = f"req_{number:032x}"
-    known = {"asked": True, "requested_model": "gpt", "model": "openai/gpt-4o", "provider": "openai"} | fields
+    known: dict[str, Any] = {"asked": True, "requested_model": "gpt", "model": "openai/gpt-4o", "provider": "openai"} | fields
     about = Chat(id or f"chatcmpl-x{number}", **known)
     return Body(request_id, "key_a", project_id, user_id, at_ms, b'{"messages":[]}', b'{"choices":[]}', about)
 

@@ -126,12 +126,12 @@ class Relay:
             self.response.hurry(self._left_s(self.first_byte_s))
         if self.keeps:
             self._keep(data)
+        if self.call.keeping is not None:
+            self.call.keeping.pass_by(data, out)
         if self.passage.failed is not None:
             raise self.passage.failed
         if self.passage.whole:
             self.response.hurry(_LINGER_S)
-        if self.call.keeping is not None:
-            self.call.keeping.pass_by(data, out)
 
     def _keep(self, data: bytes) -> None:
         self.kept.append(data)
@@ -160,5 +160,7 @@ async def replay(call: Call, attempt: Attempt, bridge: Bridge, body: bytes) -> N
     if passage.failed is not None:
         raise passage.failed
     out += passage.close()
+    if call.keeping is not None:
+        await call.keeping.keep(out)
     call.exchange.start(200, stream_lines(call) + receipt.header_lines(call, None))
     call.exchange.end(out)

@@ -1,7 +1,7 @@
-"""What is kept of a request and its answer: an entry of the cache, a response that can be continued, or nothing but the bill.
+"""What is kept of a request and its answer: an entry of the cache, a response that can be continued, a completion, or nothing but the bill.
 
-Nothing is kept before the answer is settled. What can be continued is in the store before the caller has the last byte, so that the next
-request finds it wherever it arrives.
+Nothing is kept before the answer is settled. What can be continued, or was asked to be stored, is in the store before the caller has the
+last byte, so that the next request finds it wherever it arrives.
 """
 
 import time
@@ -11,8 +11,8 @@ import msgspec
 from shoal.core.answer import fold, split
 from shoal.core.attempt import Attempt
 from shoal.core.usage import Usage
-from shoal.gateway import answer, cache, receipt, retention
-from shoal.gateway.bodies import Bodies
+from shoal.gateway import answer, cache, receipt, retention, scopes
+from shoal.gateway.bodies import Bodies, wants_storing
 from shoal.gateway.bridge import Translated, choose
 from shoal.gateway.call import Call
 from shoal.gateway.settle import Settlement
@@ -40,7 +40,7 @@ class Keeping:
         self.ttl_s = 0
         self.items: list[msgspec.Raw] | None = None  # the input items of a response that is to be stored
         self.previous: str | None = None
-        self.bodies: Bodies | None = None  # where the project wants what is asked and answered kept
+        self.bodies: Bodies | None = None  # where the project, or the caller, wants what is asked and answered kept
         self._recording = cache.Recording()
         self._said = cache.Recording(MOST_BYTES)
         self._end = b""
@@ -59,8 +59,8 @@ class Keeping:
         body = self._recording.body()
         if body is not None:
             self._put(attempt, body, stream=True)
-        if self.bodies is not None and (said := self._said.body()) is not None:
-            self.bodies.add(self._call, said + last)
+        if (said := self._said.body()) is not None:
+            await self.keep(said + last)
         if self.items is not None:
             await self._store(_last_response(last if any(mark in last for mark in _ENDS) else self._end))
 
@@ -68,10 +68,18 @@ class Keeping:
         """A whole answer is settled; `out` is what the caller gets."""
         if len(bodies) == 1:
             self._put(attempt, bodies[0], stream=False)
-        if self.bodies is not None:
-            self.bodies.add(self._call, out)
+        await self.keep(out)
         if self.items is not None:
             await self._store(out)
+
+    async def keep(self, said: bytes) -> None:
+        """Keep what the caller gets, where that is wanted; a stream is its events."""
+        if self.bodies is None:
+            return
+        if wants_storing(self._call):
+            await self.bodies.keep(self._call, said)
+        else:
+            self.bodies.add(self._call, said)
 
     def _put(self, attempt: Attempt, body: bytes, stream: bool) -> None:
         if self.key is not None and len(self._call.attempts) == 1:  # an answer of two upstreams is nobody's own
@@ -105,9 +113,9 @@ def concerns(call: Call) -> bool:
 
 
 def _wanted(call: Call) -> Bodies | None:
-    """Where the bodies go, of a project that wants them kept."""
+    """Where the bodies go, of a project that wants them kept, or of a caller who wants this chat stored."""
     bodies = call.world.bodies
-    return bodies if bodies is not None and call.principal.project_id in bodies.projects else None
+    return bodies if bodies is not None and (call.principal.project_id in bodies.projects or wants_storing(call)) else None
 
 
 async def prepare(call: Call) -> cache.Hit | None:
@@ -160,6 +168,8 @@ def _look_up(call: Call, wish: cache.Wish) -> cache.Hit | None:
     )
     hit = call.world.cache.look_up(key, time.monotonic())
     call.more_headers = cache.describe(hit)
+    if hit is not None and call.principal.scoped:
+        scopes.within(call, (hit.stored.deployment,))  # which may have changed since
     if hit is None:
         keeping = call.keeping or Keeping(call)
         keeping.key, keeping.ttl_s = key, wish.ttl_s
@@ -188,8 +198,12 @@ async def give(call: Call, hit: cache.Hit) -> None:
         writer = both.writer()
         out = writer.feed(list(split(said)))
         out += writer.close(*settlement(said.usage))
+        if call.keeping is not None:
+            await call.keeping.keep(out)
         call.exchange.start(200, answer.stream_lines(call) + receipt.header_lines(call, None))
         call.exchange.end(out)
     else:
         body = both.write(said, *settlement(said.usage))
+        if call.keeping is not None:
+            await call.keeping.keep(body)
         call.exchange.answer(200, answer.JSON + receipt.header_lines(call, settlement.cost), body)
