@@ -7,7 +7,7 @@ import pytest
 
 from caller import Caller
 from installation import Installation
-from upstream import Upstream, completion, says, whole
+from upstream import Received, Script, Upstream, completion, says, whole
 
 RESPONSE = {
     "id": "resp_1",
@@ -59,3 +59,27 @@ def test_an_exact_name_goes_to_its_provider_alone(gateway: Installation, upstrea
     assert answer.status == 200
     assert answer.headers["x-shoal-provider"] == "openrouter"
     assert upstream.received(name)
+
+
+class Counting(Upstream):
+    """A Bedrock whose vectors' tokens are told in a header."""
+
+    def _choose(self, request: Received) -> Script:
+        texts = request.json["texts"]
+        body = {"embeddings": [[1.0, 2.0]] * len(texts)}
+        return says(whole(body, headers=f"x-amzn-bedrock-input-token-count: {3 * len(texts)}\r\n"))
+
+
+@pytest.mark.parametrize("texts", [2, 100], ids=["in one call", "in two"])
+def test_tokens_that_a_header_counts_are_counted(tmp_path: Path, texts: int) -> None:
+    counting = Counting()
+    table = f'[providers.bedrock]\nbase_url = "http://127.0.0.1:{counting.port}"\napi_key = "k"\n'
+    server = Installation(tmp_path, f"[server]\ndrain_s = 0.1\n{table}").start()
+    try:
+        with Caller(server.port, server.key) as caller:
+            answer = caller.ask({"model": "bedrock/cohere.embed-english-v3", "input": ["a"] * texts}, "/v1/embeddings")
+        assert (answer.status, len(answer.json["data"])) == (200, texts)
+        assert answer.json["usage"]["prompt_tokens"] == 3 * texts
+    finally:
+        server.stop()
+        counting.close()

@@ -11,6 +11,10 @@ from shoal.core.models import Deployment
 from shoal.core.usage import Usage
 
 
+Headers = Mapping[bytes, bytes]
+"""An answer's, by lower-case names."""
+
+
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One vector for each of `inputs`. `encoding` is how the caller wants them: numbers, or base64 of little-endian 32-bit floats.
 
@@ -39,8 +43,8 @@ class EmbeddingDialect(Protocol):
     def encode(self, request: EmbeddingRequest, deployment: Deployment) -> tuple[HttpCall, ...]:
         """The calls that ask this, in the order of the inputs; several where an upstream takes fewer inputs at a time than there are."""
 
-    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest) -> EmbeddingAnswer:
-        """What the answers to those calls, in that order, say together. Errors: Fault upstream_garbled."""
+    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest, heads: Sequence[Headers] = ()) -> EmbeddingAnswer:
+        """What the answers to those calls, in that order, say together; `heads` are their headers. Errors: Fault upstream_garbled."""
 
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         """What an answer that is no success means."""

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from shoal.core.attempt import Answered, Attempt, Failed, Outcome, Try
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
-from shoal.gateway import answer, bridge, continuation, held
+from shoal.gateway import answer, bridge, continuation, held, others
 from shoal.gateway.call import Call
 from shoal.gateway.contest import Contest
 from shoal.gateway.settle import Settlement
@@ -117,6 +117,8 @@ async def _bring(call: Call, this: Attempt, way: bridge.Bridge, response: Respon
     """Bring the answer to the caller; what broke it, where others have gone on with it. Errors: Fault."""
     if response.status != 200:
         raise way.fault(response.status, response.headers, await answer.read(call, response))
+    if isinstance(way, others.Embedded):
+        way.heads.append(response.headers)
     if this.deployment.local:
         call.drop(tuple(response.headers.get(b"x-minnow-dropped", b"").decode("latin-1").split(", ")))
     if wish.hold:
@@ -161,6 +163,8 @@ async def _portions(call: Call, this: Attempt, way: bridge.Bridge, calls: bridge
             if response.status != 200:
                 raise way.fault(response.status, response.headers, body)
             bodies.append(body)
+            if isinstance(way, others.Embedded):
+                way.heads.append(response.headers)
         finally:
             response.close()
     call.waited_s += time.perf_counter() - this.started_at

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from shoal.core.answer import Answer
 from shoal.core.chat import Request
-from shoal.core.embedding import EmbeddingDialect
+from shoal.core.embedding import EmbeddingDialect, Headers
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -53,6 +53,7 @@ class Embedded(_Other):
     def __init__(self, request: Request, dialect: EmbeddingDialect) -> None:
         self._request = embeddings.read(request.body)
         self._dialect = dialect
+        self.heads: list[Headers] = []  # of the answers, in their order: some count their tokens there
 
     def encode(self, deployment: Deployment) -> Sequence[HttpCall]:
         return self._dialect.encode(self._request, deployment)
@@ -61,7 +62,7 @@ class Embedded(_Other):
         return self._dialect.fault(status, headers, body)
 
     def complete(self, bodies: Sequence[bytes], settle: Settle) -> bytes:
-        answer = self._dialect.answer(bodies, self._request)
+        answer = self._dialect.answer(bodies, self._request, self.heads)
         return embeddings.write(answer, self._request, *settle(answer.usage))
 
 

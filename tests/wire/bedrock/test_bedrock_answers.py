@@ -160,6 +160,8 @@ def test_cohere_takes_96_texts_a_call() -> None:
     }  # fmt: skip
     for said in (b'{"embeddings":[[1,2]],"response_type":"embeddings_floats"}', b'{"embeddings":{"float":[[1,2]]}}'):
         assert EMBEDDINGS.answer([said], one).vectors == ((1.0, 2.0),)
+        assert EMBEDDINGS.answer([said], one, [{b"x-amzn-bedrock-input-token-count": b"4"}]).usage == Usage(input=4)
+        assert EMBEDDINGS.answer([said], one, [{b"x-amzn-bedrock-input-token-count": b"many"}]).usage == Usage()
 
 
 def test_nova_takes_one_text_a_call() -> None:

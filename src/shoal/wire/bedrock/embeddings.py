@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.core.embedding import EmbeddingAnswer, EmbeddingRequest
+from shoal.core.embedding import EmbeddingAnswer, EmbeddingRequest, Headers
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -19,6 +19,7 @@ from shoal.wire.bedrock import errors
 from shoal.wire.bedrock.requests import model_path
 
 _MOST = 96
+_TOKENS = b"x-amzn-bedrock-input-token-count"
 _TITAN_OWN = ("normalize",)
 _COHERE_OWN = ("input_type", "truncate", "max_tokens")
 # what a Nova is told, by our callers' words: its own, and Cohere's, which others took over
@@ -71,16 +72,16 @@ class Embeddings:
             return tuple(_ask_nova(request, text, path) for text in request.inputs)
         return tuple(_ask_titan(request, text, path) for text in request.inputs)
 
-    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest) -> EmbeddingAnswer:
+    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest, heads: Sequence[Headers] = ()) -> EmbeddingAnswer:
         """All vectors together. Errors: Fault upstream_garbled, also where there are not as many as texts."""
         vectors: list[tuple[float, ...]] = []
         counts: list[int | None] = []
         try:
-            for body in bodies:
+            for body, head in zip(bodies, heads or ({},) * len(bodies), strict=True):
                 found = bytes(_answer.decode(body).get("embeddings", msgspec.Raw()))
                 if found:
                     vectors += _several(body, found)
-                    counts.append(None)  # in a header that dialects do not see
+                    counts.append(_told(head))
                 else:
                     titan = _titan.decode(body)
                     vectors.append(titan.embedding)
@@ -96,6 +97,12 @@ class Embeddings:
     def fault(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
         """What an answer that is no success means."""
         return errors.read(status, headers, body)
+
+
+def _told(head: Headers) -> int | None:
+    """The tokens of a call, where its body does not tell them: https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html"""
+    told = head.get(_TOKENS, b"")
+    return int(told) if told.isdigit() else None
 
 
 def _several(body: bytes, found: bytes) -> Sequence[tuple[float, ...]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.core.embedding import EmbeddingAnswer, EmbeddingRequest
+from shoal.core.embedding import EmbeddingAnswer, EmbeddingRequest, Headers
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -48,7 +48,7 @@ class Embeddings:
             for at in range(0, len(request.inputs), _MOST)
         )
 
-    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest) -> EmbeddingAnswer:
+    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest, heads: Sequence[Headers] = ()) -> EmbeddingAnswer:
         """All vectors together. Errors: Fault upstream_garbled, also where there are not as many as texts."""
         try:
             seen = [_body.decode(body) for body in bodies]

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from shoal.core.embedding import EmbeddingAnswer, EmbeddingRequest
+from shoal.core.embedding import EmbeddingAnswer, EmbeddingRequest, Headers
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
@@ -75,7 +75,7 @@ class Embeddings:
         dropped = [name for name in request.extra if camel(name) not in _KNOWN] + ["user"] * (request.user is not None)
         return HttpCall(f"/{resource(model)}:{verb}", msgspec.json.encode(body), dropped=tuple(sorted(dropped)))
 
-    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest) -> EmbeddingAnswer:
+    def answer(self, bodies: Sequence[bytes], request: EmbeddingRequest, heads: Sequence[Headers] = ()) -> EmbeddingAnswer:
         """The vectors. Usage is None where any of the answers does not tell it. Errors: Fault upstream_garbled."""
         vectors: list[tuple[float, ...]] = []
         counts: list[int | None] = []
