@@ -6,7 +6,6 @@ interrupted preparation finished is kept in NAME.partial and taken up again.
 
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from shoal.core.students import folder_of, name_in
 from shoal.mini import pull
 from shoal.mini.card import FILE, FORM, JOB_FILE, SPEED_FILE, Card, Job, Report, Speed, read_card, read_speed
 from shoal.mini.engine import Embedder, Engine
@@ -27,13 +27,13 @@ EMBEDDING = "minnow-embed"
 
 def find_directory(home: Path, model: str) -> Path:
     """Where the weights of `model` are, or will be: a name from a hub becomes one folder name."""
-    return home / "weights" / re.sub(r"[^\w.-]+", "--", model.removeprefix("hf:"))
+    return home / "weights" / folder_of(model)
 
 
 def list_models(home: Path) -> list[Card]:
-    """Every model that is ready in `home`, by name."""
-    cards = [read_card(file.parent) for file in (home / "weights").glob(f"*/{FILE}") if file.parent.suffix != ".partial"]
-    return sorted(cards, key=lambda card: card.name)
+    """Every model that is ready in `home`, by name; students are those of an organisation (shelf.py), and not among them."""
+    files = [file for file in (home / "weights").glob(f"*/{FILE}") if file.parent.suffix != ".partial" and not name_in(file.parent.name)]
+    return sorted((card for file in files if not (card := read_card(file.parent)).org_id), key=lambda card: card.name)
 
 
 def prepared(home: Path, model: str) -> bool:
