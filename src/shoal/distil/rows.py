@@ -16,8 +16,8 @@ Message = dict[str, Any]
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a row came from. `rule` is why its answer may train another model ("licence: ...", "override: ...", "declared by the uploader",
-    ...), `consent` why its question may ("the project may train", "stored at the caller's wish"); `subject` is a hash of the user it is about
-    (subject_of), so that it can be found again when that user wants to be forgotten."""
+    ...), `consent` why its question may ("the project may train", ...); `subject` is a hash of the user it is about (subject_of), so that
+    it can be found again when that user wants to be forgotten."""
 
     kind: str  # logs, file
     request_id: str = ""
