@@ -21,7 +21,7 @@ def publish(home: Path, directory: Path, org_id: str, org_name: str, suffix: str
 
 
 def roll_back(home: Path, name: str) -> str:
-    """Let an alias lead to the version that was current before, or to the version that is named; that version's name. Errors: ShelfError."""
+    """Let an alias lead to the version that was current before, or to the version that is named; its name. Errors: ShelfError."""
     return shelf.make_current(home, name)
 
 
