@@ -22,6 +22,7 @@ from shoal.providers.prefill import begin
 from shoal.providers.quirks import apply_quirks
 from shoal.providers.registry import Provider
 from shoal.providers.rest import rest_s
+from shoal.wire import dialects
 
 _MOST_HEADS = 2048
 _REST_S, _LONGEST_REST_S = 10.0, 3600.0  # of a key after a 429: where the upstream does not say, and at most
@@ -93,8 +94,11 @@ class Channel:
             response = await self._send(path, key, body, call, timeouts, heard, silence_s)
             if response.status != 429 or key is None or self._keys is None:
                 return response
-            now = self._clock()
             told = rest_s(response.headers, self.provider.rate_limits, time.time())
+            if told is None:  # some say it in the body
+                refused = await response.read()
+                told = dialects.UPSTREAMS[self.provider.dialect].fault(429, response.headers, refused).retry_after_s
+            now = self._clock()
             self._keys.cool(key, now + min(told or _REST_S, _LONGEST_REST_S))
             if not self._keys.awake(now):
                 return response
