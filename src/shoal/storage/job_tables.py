@@ -1,4 +1,4 @@
-"""The tables of jobs that make students, and of the data sets they were taught by; as schema.py's, of the newest migration."""
+"""The tables of jobs that make students; as schema.py's, of the newest migration."""
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text, text
 
@@ -55,25 +55,5 @@ fine_tuning_checkpoints = Table(
     Column("step", BigInteger, primary_key=True, autoincrement=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("metrics", Text, nullable=False),  # a JSON object
-    sqlite_with_rowid=False,
-)
-
-datasets = Table(
-    "datasets",
-    metadata,
-    Column("id", Text, primary_key=True),  # the data set's own, after its content
-    Column("home", Text, primary_key=True),  # in whose directory it lies
-    Column("project_id", Text, ForeignKey("projects.id"), primary_key=True),
-    Column("created_at_ms", BigInteger, nullable=False),
-    Column("withdrawn_at_ms", BigInteger),  # it must not be kept any longer
-    Index("datasets_project", "project_id", "created_at_ms"),
-)
-
-dataset_rows = Table(
-    "dataset_rows",
-    metadata,
-    Column("request_id", Text, primary_key=True),  # a kept request that it was made of
-    Column("dataset_id", Text, primary_key=True),
-    Index("dataset_rows_dataset", "dataset_id"),
     sqlite_with_rowid=False,
 )

@@ -1,4 +1,4 @@
-"""Jobs that make students, what was said of them, and which data sets they were taught by."""
+"""Jobs that make students, and what was said of them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,11 @@ down_revision = "0005"
 def upgrade() -> None:
     """Create the tables."""
     _create_jobs()
-    _create_datasets()
 
 
 def downgrade() -> None:
     """Drop them: students that were made stay where they are."""
-    for table in ("dataset_rows", "datasets", "fine_tuning_checkpoints", "fine_tuning_events", "fine_tuning_jobs"):
+    for table in ("fine_tuning_checkpoints", "fine_tuning_events", "fine_tuning_jobs"):
         op.drop_table(table)
 
 
@@ -68,22 +67,3 @@ def _create_jobs() -> None:
         sa.Column("metrics", sa.Text, nullable=False),
         sqlite_with_rowid=False,
     )
-
-
-def _create_datasets() -> None:
-    op.create_table(
-        "datasets",
-        sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("home", sa.Text, primary_key=True),
-        sa.Column("project_id", sa.Text, sa.ForeignKey("projects.id"), primary_key=True),
-        sa.Column("created_at_ms", sa.BigInteger, nullable=False),
-        sa.Column("withdrawn_at_ms", sa.BigInteger),
-    )
-    op.create_index("datasets_project", "datasets", ["project_id", "created_at_ms"])
-    op.create_table(
-        "dataset_rows",
-        sa.Column("request_id", sa.Text, primary_key=True),
-        sa.Column("dataset_id", sa.Text, primary_key=True),
-        sqlite_with_rowid=False,
-    )
-    op.create_index("dataset_rows_dataset", "dataset_rows", ["dataset_id"])
