@@ -43,6 +43,9 @@ def test_an_organisation_is_made_shown_changed_and_closed(desk: Any) -> None:
     closed = desk.operator.done("DELETE", path, headers={"if-match": 'W/"2"'})
     assert closed["closed_at"] is not None
     assert closed["version"] == 3
+    assert "closed, for good" in desk.operator.refused(409, "PATCH", path, {"name": "again", "version": 3})["message"]
+    assert "closed, for good" in desk.operator.refused(409, "DELETE", path, headers={"if-match": 'W/"3"'})["message"]
+    assert desk.operator.done("GET", path) == closed
 
 
 def test_amounts_are_exact(desk: Any) -> None:

@@ -91,7 +91,7 @@ class Organisations:
             return [_organisation({**row}) for row in rows.mappings()]
 
     async def update(self, org_id: str, version: int, edit: OrganisationEdit, *, actor: str) -> Organisation:
-        """Change an organisation, which its keys follow within a second. Errors: Fault not_found, conflict, invalid_value."""
+        """Change an organisation, which its keys follow within a second. Errors: Fault not_found, conflict (also of a closed one), invalid_value."""
         values = _values(edit)
         try:
             return await self._change(org_id, version, values, "organisation.update", actor)
@@ -108,6 +108,8 @@ class Organisations:
         async with writing(self._engine).begin() as connection:
             await gate(connection, "keys")
             changed = await change_row(connection, organisations, _is(org_id), version, values, no_wallet(org_id))
+            if changed.before["closed_at_ms"] is not None:
+                raise Fault("conflict", "The organisation is closed, for good: nothing of it can be changed any more.")
             await _touch_keys(connection, org_id)
             await record(connection, actor, action, org_id, org_id, changed.detail)
         return _organisation(changed.after)
