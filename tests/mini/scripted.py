@@ -133,6 +133,9 @@ class ScriptedEmbedder:
     def encode(self, text):
         return [1, *text.encode(), 2]
 
+    def pieces(self, text):
+        return list(text)
+
     def embed(self, texts):
         self.batches.append(len(texts))
         raw = [[float(len(text)), 1.0, 2.0, 3.0] for text in texts]

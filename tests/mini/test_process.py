@@ -70,7 +70,11 @@ async def test_it_listens_before_it_has_loaded(tmp_path):
         assert health["models"][0]["capabilities"]["chosen_logprobs"] is True
         _, _, answer = await client.ask("/v1/chat/completions", HI)
         assert answer["choices"][0]["message"]["content"] == "Hello!"
-        assert [model["id"] for model in (await client.ask("/v1/models"))[2]["data"]] == ["minnow", "minnow-embed"]
+
+        async def embeds():
+            return [model["id"] for model in (await client.ask("/v1/models"))[2]["data"]] == ["minnow", "minnow-embed"]
+
+        await _wait_until(embeds)
         assert (await client.ask("/v1/models/minnow"))[2]["context_tokens"] == 4096
         child.send_signal(signal.SIGTERM)
         assert await _ended(child, 5) == 0

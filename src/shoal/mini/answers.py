@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from shoal.core.errors import Fault
-from shoal.mini.choice import Choice, Said
+from shoal.mini.choice import Counted, Said
 from shoal.mini.text import Chosen
 from shoal.net.exchange import JSON, Exchange
 
@@ -33,7 +33,7 @@ class Head(msgspec.Struct, frozen=True):
         """The response header that lists the request's fields that changed nothing."""
         return [(DROPPED, ", ".join(map(_make_printable, self.dropped[:32])).encode())] if self.dropped else []
 
-    def usage(self, choices: Sequence[Choice]) -> dict[str, Any]:
+    def usage(self, choices: Sequence[Counted]) -> dict[str, Any]:
         """OpenAI's `usage`: the prompt counts once, cached tokens only if the engine counts them."""
         completion = sum(choice.tokens for choice in choices)
         usage: dict[str, Any] = {
@@ -69,7 +69,7 @@ class ChatAnswer:
         """See choice.Writer."""
         self._said[index].append(said)
 
-    def complete(self, choices: Sequence[Choice]) -> None:
+    def complete(self, choices: Sequence[Counted]) -> None:
         """See choice.Writer."""
         self.started = True
         listed = [self._shape(i, said) for i, said in enumerate(self._said)]
@@ -107,7 +107,7 @@ class CompletionAnswer:
         """See choice.Writer."""
         self._said[index].append(said)
 
-    def complete(self, choices: Sequence[Choice]) -> None:
+    def complete(self, choices: Sequence[Counted]) -> None:
         """See choice.Writer."""
         self.started = True
         listed = []
@@ -123,7 +123,7 @@ class CompletionAnswer:
         self._exchange.refuse(fault)
 
 
-def _send(exchange: Exchange, head: Head, kind: str, listed: list[dict[str, Any]], choices: Sequence[Choice]) -> None:
+def _send(exchange: Exchange, head: Head, kind: str, listed: list[dict[str, Any]], choices: Sequence[Counted]) -> None:
     body = {
         "id": head.id,
         "object": kind,

@@ -4,14 +4,17 @@ Layout: HOME/weights/NAME/model.json and what its engine reads. A directory appe
 interrupted preparation finished is kept in NAME.partial and taken up again.
 """
 
+import contextlib
 import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,8 +24,15 @@ from shoal.mini.card import FILE, FORM, JOB_FILE, SPEED_FILE, Card, Job, Report,
 from shoal.mini.engine import Embedder, Engine
 from shoal.mini.pull import Progress, PullFailed
 
+if TYPE_CHECKING:
+    from shoal.mini.stepper import Stepper
+
 CHAT = "minnow"
+_MEASURED_S = 0.3
+_SENTENCE = "the parcel that I ordered a week ago has not come yet, and nobody answers the telephone."
 EMBEDDING = "minnow-embed"
+UNREADABLE = (OSError, msgspec.MsgspecError)
+"""What reading a card or a speed may raise."""
 
 
 def find_directory(home: Path, model: str) -> Path:
@@ -69,10 +79,18 @@ def measured_speed(home: Path, model: str) -> Speed:
     return read_speed(find_directory(home, model))
 
 
-def load_engine(home: Path, model: str, threads: int, on_broken: Callable[[str], None]) -> Engine:
+def load_engine(
+    home: Path,
+    model: str,
+    threads: int,
+    on_broken: Callable[[str], None],
+    stepper: "Stepper | None" = None,
+    cache_bytes: int | None = None,
+) -> Engine:
     """Load a prepared generative model; blocks for seconds, call it in a thread. Raises pull.PullFailed if it is not prepared.
 
-    `on_broken` is called once, from another thread, when the engine can serve no more: all its runs have ended with "error".
+    `on_broken` is called once, from another thread, when the engine can serve no more: all its runs have ended with "error". `stepper`
+    steps it in turn with others; `cache_bytes` bounds what it keeps of keys and values.
     """
     directory = find_directory(home, model)
     card = _read_prepared(directory, model, "chat")
@@ -81,7 +99,7 @@ def load_engine(home: Path, model: str, threads: int, on_broken: Callable[[str],
         return _load_llamacpp(directory, card, threads, speed)
     from shoal.mini.openvino import OpenVinoEngine
 
-    return OpenVinoEngine(directory, card, threads, on_broken, speed)
+    return OpenVinoEngine(directory, card, threads, on_broken, speed, stepper, cache_bytes)
 
 
 def _load_llamacpp(directory: Path, card: Card, threads: int, speed: Speed | None) -> Engine:
@@ -99,6 +117,23 @@ def load_embedder(home: Path, threads: int = 1, model: str = EMBEDDING) -> Embed
     from shoal.mini.embedding import OpenVinoEmbedder
 
     return OpenVinoEmbedder(directory, card, threads)
+
+
+def measure_reading(home: Path, model: str, embedder: Embedder) -> Speed:
+    """Tokens a second that a sentence model reads here, measured at its first start (half a second, blocking) and kept."""
+    directory = find_directory(home, model)
+    with contextlib.suppress(*UNREADABLE):
+        return read_speed(directory)
+    texts = [embedder.encode(f"Number {i}: {_SENTENCE}") for i in range(32)]
+    embedder.embed(texts)  # the first call also builds kernels
+    began, done = time.monotonic(), 0
+    while (spent := time.monotonic() - began) < _MEASURED_S:
+        embedder.embed(texts)
+        done += sum(map(len, texts))
+    speed = Speed(round(done / spent, 1), round(done / spent, 1), len(texts), 1)
+    with contextlib.suppress(OSError):  # a home that may only be read is measured anew at each start
+        (directory / SPEED_FILE).write_bytes(msgspec.json.encode(speed))
+    return speed
 
 
 def _read_prepared(directory: Path, model: str, kind: str) -> Card:
@@ -142,11 +177,16 @@ def _make(partial: Path, model: str, progress: Progress, threads: int) -> None:
         gguf = pull.fetch_hub(name, partial, progress)
         source = str(gguf.relative_to(partial)) if gguf else ""
         job = Job(model, f"hf:{name.repo}", source, pull.hash_file(gguf) if gguf else "")
-    (partial / JOB_FILE).write_bytes(msgspec.json.encode(job))
-    _run("shoal.mini.conversion", [str(partial), str(threads)], progress)
+    convert(partial, job, progress, threads)
+
+
+def convert(directory: Path, job: Job, progress: Progress, threads: int) -> None:
+    """Turn a GGUF in `directory`, or OpenVINO's form, into what is served, in a process of its own. Raises PullFailed."""
+    (directory / JOB_FILE).write_bytes(msgspec.json.encode(job))
+    _run("shoal.mini.conversion", [str(directory), str(threads)], progress)
     if job.gguf:
-        (partial / job.gguf).unlink(missing_ok=True)  # its exact widening stays; llama.cpp has taken the file itself
-    (partial / JOB_FILE).unlink()
+        (directory / job.gguf).unlink(missing_ok=True)  # its exact widening stays; llama.cpp has taken the file itself
+    (directory / JOB_FILE).unlink()
 
 
 def _run(module: str, arguments: list[str], progress: Progress) -> None:

@@ -25,6 +25,16 @@ class Said(msgspec.Struct, frozen=True):
     finish: str | None = None
 
 
+class Counted(Protocol):
+    """What usage is made of: an answer's tokens, and those of its prompt that were read from a cache (None: not counted)."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def cached_tokens(self) -> int | None: ...
+
+
 class Writer(Protocol):
     """Where an answer goes: a stream, or one JSON object. `started` turns True with the first byte sent."""
 
@@ -33,7 +43,7 @@ class Writer(Protocol):
     def write(self, index: int, said: Said) -> None:
         """Take what a choice said."""
 
-    def complete(self, choices: "Sequence[Choice]") -> None:
+    def complete(self, choices: Sequence[Counted]) -> None:
         """All choices have finished."""
 
     def fail(self, fault: Fault) -> None:

@@ -1,18 +1,23 @@
 """The mini's endpoints: which path goes where, and what is answered while weights are still being loaded."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from shoal.core.errors import Fault
+from shoal.core.students import PREFIX
 from shoal.mini import dialect
 from shoal.mini.card import Speed
 from shoal.mini.chat import serve_chat
 from shoal.mini.completions import serve_completion
 from shoal.mini.dialect import ChatRequest, CompletionRequest, EmbeddingRequest
-from shoal.mini.served import ServedChat, ServedEmbedder
+from shoal.mini.labelled import serve_head
+from shoal.mini.residents import Residents
+from shoal.mini.served import ServedChat, ServedEmbedder, ServedHead
+from shoal.mini.shelf import Published
 from shoal.mini.vectors import serve_embeddings
 from shoal.net.exchange import JSON, Exchange
 
@@ -26,13 +31,25 @@ _METHODS = {
 _ONE_MODEL = b"/v1/models/"
 
 Served = ServedChat | ServedEmbedder
+SpeedOf = Callable[[Published, Speed | None], Speed | None]
+"""How fast a student is, given how fast the sentence model reads."""
 
 
 class MiniDoor:
     """net.server.Door of the child. `expected` models are answered with not_ready until `open` has brought them."""
 
-    def __init__(self, expected: list[str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        expected: list[str],
+        residents: Residents | None = None,
+        speed_of: SpeedOf = lambda student, reading: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`residents` are the students that are served besides."""
         self._expected = expected
+        self._residents = residents
+        self._speed_of = speed_of
+        self._student_speeds: dict[str, tuple[Published, Speed | None]] = {}
         self._models: dict[str, Served] = {}
         self._speeds: dict[str, Speed | None] = {}
         self._since = int(clock())
@@ -71,19 +88,38 @@ class MiniDoor:
         path = exchange.path
         if path == b"/v1/chat/completions":
             chat = dialect.decode(exchange.body, ChatRequest)
-            await serve_chat(self._find_chat(chat.model), chat, exchange)
+            async with self._use(chat.model) as model:
+                if isinstance(model, ServedHead):
+                    await serve_head(model, chat, exchange)
+                else:
+                    await serve_chat(model, chat, exchange)
         elif path == b"/v1/completions":
             completion = dialect.decode(exchange.body, CompletionRequest)
-            await serve_completion(self._find_chat(completion.model), completion, exchange)
+            async with self._use(completion.model) as model:
+                if isinstance(model, ServedHead):
+                    text = f"The model '{model.name}' answers from a closed set; use /v1/chat/completions."
+                    raise Fault("invalid_value", text, param="model")
+                await serve_completion(model, completion, exchange)
         elif path == b"/v1/embeddings":
             embedding = dialect.decode(exchange.body, EmbeddingRequest)
             await serve_embeddings(self._find_embedder(embedding.model), embedding, exchange)
         elif path == b"/health":
             _answer(exchange, self._describe_health())
         elif path == b"/v1/models":
-            _answer(exchange, {"object": "list", "data": [self._describe(model) for model in self._models.values()]})
+            _answer(exchange, {"object": "list", "data": [*map(self._describe, self._models.values()), *self._describe_students()]})
         else:
-            _answer(exchange, self._describe(self._find(path[len(_ONE_MODEL) :].decode("latin-1"))))
+            name = path[len(_ONE_MODEL) :].decode("latin-1")
+            student = self._residents.find(name) if self._residents is not None and name.startswith(PREFIX) else None
+            _answer(exchange, self._describe(self._find(name)) if student is None else self._describe_student(name, student))
+
+    @asynccontextmanager
+    async def _use(self, name: str) -> AsyncIterator[ServedChat | ServedHead]:
+        """The model that chats under a name; a student stays loaded within the context. Raises Fault."""
+        if self._residents is not None and name.startswith(PREFIX):
+            async with self._residents.use(name) as student:
+                yield student
+        else:
+            yield self._find_chat(name)
 
     def _find(self, name: str) -> Served:
         model = self._models.get(name)
@@ -113,10 +149,43 @@ class MiniDoor:
             return listed | {"context_tokens": model.context_tokens}
         return listed | {"context_tokens": model.embedder.context_tokens, "dimensions": model.embedder.dimensions}
 
+    def _describe_students(self) -> Iterator[dict[str, Any]]:
+        """Every version that is on the shelf, and every alias."""
+        if self._residents is None:
+            return
+        self._residents.refresh()
+        for student in self._residents.shelf.students:
+            yield self._describe_student(student.id, student)
+            if student.current:
+                yield self._describe_student(str(student.name.alias), student)
+
+    def _describe_student(self, name: str, student: Published) -> dict[str, Any]:
+        card = student.card
+        known = self._student_speeds.get(student.id)
+        if known is None or known[0].card != card:
+            reading = next((self._speeds[model.name] for model in self._models.values() if isinstance(model, ServedEmbedder)), None)
+            known = (student, self._speed_of(student, reading))
+            if known[1] is not None:
+                self._student_speeds[student.id] = known
+        return {
+            "id": name,
+            "object": "model",
+            "created": card.made_at or self._since,
+            "owned_by": card.org_id or "shoal",
+            "context_tokens": card.context_tokens,
+            "kind": card.kind,
+            "version_of": student.id,
+            "org_id": card.org_id,
+            "base": card.base,
+            **(msgspec.to_builtins(known[1]) or {}),
+        }
+
     def _describe_health(self) -> Mapping[str, Any]:
         """Readiness, what each model can do, how busy the engines are, and how fast this machine was when it was measured."""
         chats = [model for model in self._models.values() if isinstance(model, ServedChat)]
         speed = next((self._speeds[model.name] for model in chats), None)
+        loaded = self._residents.loaded if self._residents is not None else []
+        chats += [one.model for one in loaded if isinstance(one.model, ServedChat)]
         models = []
         for model in self._models.values():
             can = msgspec.to_builtins(model.engine.capabilities) if isinstance(model, ServedChat) else {}
@@ -124,7 +193,9 @@ class MiniDoor:
             models.append(self._describe(model) | measured | {"kind": "chat" if can else "embedding", "capabilities": can})
         return {
             "status": "ok" if self.ready else "loading",
-            "models": models,
+            "models": [*models, *self._describe_students()],
+            "loaded": [{"id": one.student.id, "bytes": one.bytes, "load_s": round(one.load_s, 2), "users": one.users} for one in loaded],
+            "students_bytes": self._residents.budget_bytes if self._residents is not None else 0,
             "decode_tokens_per_s": speed.decode_tokens_per_s if speed else None,
             "prefill_tokens_per_s": speed.prefill_tokens_per_s if speed else None,
             "running": sum(model.engine.running for model in chats),

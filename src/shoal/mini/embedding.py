@@ -51,6 +51,12 @@ class OpenVinoEmbedder:
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
+    def pieces(self, text: str) -> list[str]:
+        """A text cut into its tokens; blanks between two of them belong to the second."""
+        ends = [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets if end]
+        cuts = sorted({*ends[:-1], len(text)})
+        return [text[begin:end] for begin, end in zip([0, *cuts], cuts, strict=False) if end > begin]
+
     def embed(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
         """One unit-length vector of `dimensions` floats per tokenised text. Blocks; callers in several threads take turns."""
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)

@@ -125,3 +125,6 @@ class Embedder(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids with the model's special tokens, not truncated."""
+
+    def pieces(self, text: str) -> list[str]:
+        """A text cut into its tokens, special ones apart: joined, they are the text again."""

@@ -21,8 +21,13 @@ from shoal.mini import catalogue
 from shoal.mini.card import Speed
 from shoal.mini.door import MiniDoor
 from shoal.mini.engine import Engine
+from shoal.mini.loading import StudentLoader, speed_of
+from shoal.mini.memory import machine_bytes
 from shoal.mini.pull import PullFailed
-from shoal.mini.served import ServedChat, ServedEmbedder
+from shoal.mini.residents import Residents
+from shoal.mini.served import HeadTurns, ServedChat, ServedEmbedder
+from shoal.mini.shelf import Published, Shelf
+from shoal.mini.stepper import Stepper
 from shoal.net import host, parent
 from shoal.net.private import listen
 
@@ -33,6 +38,7 @@ EXIT_UNPREPARED = 78  # EX_CONFIG: starting again will not help
 _FLUSH_S = 0.2  # for the last error events to reach the callers of a broken engine
 _GRACE_S = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_STUDENTS_SHARE = 3  # students may take a third of the memory; the minnow's cache has its own share
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,6 +49,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", action="append", required=True, help="a prepared generative model; may be repeated")
     parser.add_argument("--embed", default=catalogue.EMBEDDING, help="a prepared sentence model, served if it is there")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="threads of each engine")
+    parser.add_argument("--students-mb", type=int, default=0, help="memory for all students together; 0: a third of the machine's")
     return parser.parse_args(arguments)
 
 
@@ -62,15 +69,24 @@ class Mini:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._engines: list[Engine] = []
-        self.door = MiniDoor([*options.model, options.embed])
+        self._stepper = Stepper()
+        self._on_broken = _make_breaker(asyncio.get_running_loop())
+        self._loader = StudentLoader(options.home, options.threads, self._stepper, self._on_broken)
+        budget = options.students_mb << 20 or machine_bytes() // _STUDENTS_SHARE
+        self.residents = Residents(Shelf(options.home), self._loader, budget)
+        self.door = MiniDoor([*options.model, options.embed], self.residents, self._speed_of)
+
+    def _speed_of(self, student: Published, reading: Speed | None) -> Speed | None:
+        return speed_of(self._options.home, student, reading)
 
     async def load(self) -> None:
         """Load all models, the first one first. Exits the process when a generative model cannot be loaded."""
         options = self._options
-        on_broken = _make_breaker(asyncio.get_running_loop())
         try:
             for name in options.model:
-                engine = await asyncio.to_thread(catalogue.load_engine, options.home, name, options.threads, on_broken)
+                engine = await asyncio.to_thread(
+                    catalogue.load_engine, options.home, name, options.threads, self._on_broken, stepper=self._stepper
+                )
                 self._engines.append(engine)
                 self.door.open(ServedChat(name, engine), _read_speed(options.home, name))
         except PullFailed as error:
@@ -86,18 +102,24 @@ class Mini:
         try:
             threads = max(1, options.threads // 2)  # answers under way keep the other half
             embedder = await asyncio.to_thread(catalogue.load_embedder, options.home, threads, options.embed)
-            self.door.open(ServedEmbedder(options.embed, embedder))
-        except PullFailed as error:
-            log.warning("no embeddings: %s", error)
-            self.door.close(options.embed)
-        except Exception:
-            log.exception("no embeddings: loading %s failed", options.embed)
+            served = ServedEmbedder(options.embed, embedder)
+            async with served.turn:
+                self._loader.turns = HeadTurns(served)
+                self.door.open(served, await asyncio.to_thread(catalogue.measure_reading, options.home, options.embed, embedder))
+        except Exception as error:
+            if isinstance(error, PullFailed):
+                log.warning("no embeddings: %s", error)
+            else:
+                log.exception("no embeddings: loading %s failed", options.embed)
+            self._loader.lacks = str(error)
             self.door.close(options.embed)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Free the engines."""
+        await self.residents.close()
         for engine in self._engines:
-            engine.close()
+            await asyncio.to_thread(engine.close)
+        await asyncio.to_thread(self._stepper.close)
 
 
 def _make_breaker(loop: asyncio.AbstractEventLoop) -> Callable[[str], None]:
@@ -133,7 +155,7 @@ async def run(options: argparse.Namespace) -> None:
     finally:
         loading.cancel()
         options.socket.unlink(missing_ok=True)
-        await asyncio.to_thread(mini.close)
+        await mini.close()
 
 
 def main() -> int:

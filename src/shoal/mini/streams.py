@@ -12,7 +12,7 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.mini.answers import Head, shape_completion_logprobs, shape_logprobs
-from shoal.mini.choice import Choice, Said
+from shoal.mini.choice import Counted, Said
 from shoal.mini.tools import CallDelta
 from shoal.net.exchange import Exchange
 
@@ -45,7 +45,7 @@ class EventStream(ABC):
             self._flush()
         self._send(self._shape(index, said))
 
-    def complete(self, choices: Sequence[Choice]) -> None:
+    def complete(self, choices: Sequence[Counted]) -> None:
         """See choice.Writer."""
         self._flush()
         last = b""
