@@ -72,6 +72,11 @@ class Trainer:
             if borrowed:
                 await self._store.keys.revoke(borrowed[0], actor="trainer")
 
+    async def work_to_end(self, job_id: str) -> None:
+        """Work on one job until it has ended, or is halted, however often its process dies."""
+        while await self.work(job_id) is False:
+            await asyncio.sleep(LOOK_S)
+
     async def _borrow_secret(self, job: Job) -> tuple[str, str] | None:
         """A secret that spends what the key may spend that wished for the job; its row's id and itself. None: there is no such key."""
         try:
