@@ -301,6 +301,15 @@ class Shoal:
         self.process = Process(self._name, self._argv, self._core, self._environment)
         return self.process
 
+    def command(self, *arguments: str) -> str:
+        """What another command of the same installation prints. Errors: Trouble."""
+        environment = {**os.environ, **self._environment}
+        argv = [shoal_python(), "-m", "shoal", *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment)
+        if done.returncode:
+            raise Trouble(f"shoal {arguments[0]} failed: {done.stderr.strip()}")
+        return done.stdout
+
     def worker(self) -> psutil.Process:
         """The first process that serves callers."""
         return next(one for one in self.process.tree() if "shoal.wiring.worker" in one.cmdline())
