@@ -140,12 +140,11 @@ class Residents:
         self._loaded.clear()
 
     async def _await(self, one: Resident) -> ServedChat | ServedHead:
-        try:
-            async with asyncio.timeout(self._wait_s):
-                return await asyncio.shield(one.loaded)
-        except TimeoutError:
-            text = f"The student {one.student.id!r} is still being loaded; try again in a few seconds."
-            raise Fault("not_ready", text, retry_after_s=2) from None
+        await asyncio.wait([one.loaded], timeout=self._wait_s)  # a request is no task, as asyncio.timeout wants it
+        if one.loaded.done():
+            return one.loaded.result()
+        text = f"The student {one.student.id!r} is still being loaded; try again in a few seconds."
+        raise Fault("not_ready", text, retry_after_s=2)
 
     def _begin(self, student: Published) -> Resident:
         failed = self._failed.get(student.id)
