@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -31,11 +31,12 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Away(Exception):
-    """Nobody answers just now, or is too busy: worth asking again later. `status` is None where there was no answer at all."""
+    """Nobody answers just now, or is too busy: worth asking again later. `status` is None where there was no answer at all; `sent`: the
+    question had left all the same, so it may have been answered and charged."""
 
-    def __init__(self, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, retry_after_s: float | None = None, sent: bool = False) -> None:
         super().__init__(message)
-        self.status, self.retry_after_s = status, retry_after_s
+        self.status, self.retry_after_s, self.sent = status, retry_after_s, sent
 
 
 class Refused(Exception):
@@ -60,6 +61,15 @@ class Gateway:
         body = {"model": model, "messages": list(messages), **more}
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, body)
 
+    async def find_price(self, model: str) -> tuple[str, str] | None:
+        """USD a token, of a prompt and of an answer, as /v1/models tells them; None: not known. Errors: Away, Refused."""
+        told = await asyncio.get_running_loop().run_in_executor(self._threads, self._get, f"/models/{quote(model)}")
+        pricing = told.get("pricing")
+        try:
+            return str(pricing["prompt"]), str(pricing["completion"])
+        except (KeyError, TypeError):
+            return None
+
     def close(self) -> None:
         """End the threads and the connections."""
         self._threads.shutdown(cancel_futures=True)
@@ -67,20 +77,27 @@ class Gateway:
             self._idle.pop().close()
 
     def _ask(self, body: Mapping[str, Any]) -> Said:
-        data = json.dumps(body).encode()
+        return _read(self._send("POST", "/chat/completions", json.dumps(body).encode()))
+
+    def _get(self, path: str) -> dict[str, Any]:
+        told = json.loads(self._send("GET", path, None))
+        return told if isinstance(told, dict) else {}
+
+    def _send(self, method: str, path: str, data: bytes | None) -> bytes:
+        """The body of a good answer. Errors: Away, Refused."""
         try:
-            status, headers, answer = self._send(data)
+            status, headers, answer = self._exchange(method, path, data)
         except (OSError, http.client.HTTPException) as error:
             raise Away(f"the gateway does not answer: {error or type(error).__name__}") from None
         if status == 200:
-            return _read(answer)
+            return answer
         told = _error(answer)
         message = str(told.get("message") or f"status {status}")
         if status in (408, 409, 425, 429) or status >= 500:
             raise Away(message, status, _seconds(headers.get("retry-after")))
         raise Refused(message, status, str(told.get("code") or ""))
 
-    def _send(self, data: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _exchange(self, method: str, path: str, data: bytes | None) -> tuple[int, http.client.HTTPMessage, bytes]:
         while True:
             try:
                 connection, fresh = self._idle.pop(), False
@@ -88,7 +105,7 @@ class Gateway:
                 connection, fresh = self._connect(), True
             try:
                 headers = {"content-type": "application/json", "authorization": f"Bearer {self._key}"}
-                connection.request("POST", f"{self._url.path.rstrip('/')}/v1/chat/completions", data, headers)
+                connection.request(method, f"{self._url.path.rstrip('/')}/v1{path}", data, headers)
                 response = connection.getresponse()
                 read = response.status, response.headers, response.read()
             except (OSError, http.client.HTTPException) as error:
@@ -108,9 +125,16 @@ class Gateway:
             made: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._context)
         else:
             made = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
-        made.connect()
+        try:
+            made.connect()
+        except OSError as error:
+            raise _gone(error) from None
         made.sock.settimeout(READ_S)
         return made
+
+
+def _gone(error: Exception, sent: bool = False) -> Away:
+    return Away(f"the gateway does not answer: {error or type(error).__name__}", sent=sent)
 
 
 def _trust(authority: str) -> ssl.SSLContext:
@@ -132,9 +156,9 @@ def _read(answer: bytes) -> Said:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise Away("the gateway answered with something that is no chat completion") from None
     logprob = sum(told) / len(told) if told else None
-    return Said(
-        text, None if cost is None else nano_from_usd(str(cost)), logprob, str(body.get("model") or ""), str(body.get("provider") or "")
-    )
+    receipt = body.get("shoal") or {}
+    who = [str(receipt.get(name) or body.get(name) or "") for name in ("model", "provider")]
+    return Said(text, None if cost is None else nano_from_usd(str(cost)), logprob, *who)
 
 
 def _error(answer: bytes) -> dict[str, Any]:
