@@ -1,4 +1,5 @@
-"""The admin API put together: its endpoints, what they share, how errors are said, and the OpenAPI document made from all of it."""
+"""What the desk serves put together: the admin API and what callers keep, what they share, how errors are said, and the OpenAPI document
+of the former."""
 
 import logging
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from shoal.control import (
     wallets,
 )
 from shoal.control.actor import Actor
+from shoal.control.callers.routes import routes
 from shoal.control.gate import ACTOR, NO_STORE, Gate, store_away
 from shoal.control.given import GivenActor
 from shoal.control.options import Options
@@ -52,7 +54,7 @@ def build(store: Store, options: Options) -> Gate:
         return Response(written[0], media_type="application/json")
 
     app = Litestar(
-        [Router(PREFIX, route_handlers=[*HANDLERS, get_document])],
+        [Router(PREFIX, route_handlers=[*HANDLERS, get_document], guards=[_refuse_unknown_queries]), routes(options.most_body_bytes)],
         dependencies={
             "store": Provide(lambda: store, sync_to_thread=False),
             "options": Provide(lambda: options, sync_to_thread=False),
@@ -62,7 +64,6 @@ def build(store: Store, options: Options) -> Gate:
         request_class=AdminRequest,
         request_max_body_size=MOST_BYTES,
         response_headers=NO_STORE,
-        guards=[_refuse_unknown_queries],
         openapi_config=document.CONFIG,
         logging_config=None,
         debug=False,
@@ -121,9 +122,10 @@ def _invalid(error: ValidationException) -> Fault:
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Fault:
     kinds: dict[int, Literal["unknown_url", "method_not_allowed"]] = {404: "unknown_url", 405: "method_not_allowed"}
     if error.status_code == 413:
-        return body_too_large(MOST_BYTES)
+        return body_too_large(MOST_BYTES)  # of a caller's, the gateway has looked at that already
     if error.status_code in kinds:
         allowed = (error.headers or {}).get("Allow", "")
-        text = f"There is no {request.method} {request.url.path[:200]}: {PREFIX}/openapi.json lists what there is."
+        where = f": {PREFIX}/openapi.json lists what there is" if request.url.path.startswith(PREFIX) else ""
+        text = f"There is no {request.method} {request.url.path[:200]}{where}."
         return Fault(kinds[error.status_code], text, param=allowed or None)
     return Fault("invalid_request", "The request cannot be understood.")

@@ -1,8 +1,8 @@
 """What every request passes before anything else looks at it: its path as it was sent, and its key.
 
-Nothing behind it is open. The one path that needs no key is where payments are told of: what is sent there is signed. A path with anything
-but plain letters is nobody's, so that none can be read in two ways. Keys are found by their SHA-256, which says nothing about how near a
-guess was, and what is no key for administration opens nothing.
+Nothing behind it is open. The one path of the admin API that needs no key is where payments are told of: what is sent there is signed; under
+/v1 a worker has looked at the key, and says whose it is. A path with anything but plain letters is nobody's, so that none can be read in two
+ways. Keys are found by their SHA-256, which says nothing about how near a guess was, and what is no key for administration opens nothing.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from shoal.control.actor import Actor, role_of
+from shoal.control.callers import entrance
 from shoal.core.addresses import is_within
 from shoal.core.errors import Fault
 from shoal.net.exchange import JSON, fault_headers
@@ -45,19 +46,25 @@ class Gate:
         if scope["type"] != "http":
             return
         try:
-            path: bytes = scope["raw_path"]
-            if not _PLAIN.fullmatch(path):
-                raise Fault("unknown_url", "There is nothing at this URL: /admin/v1/openapi.json lists what there is.")
-            if (scope["method"], path) != SIGNED:
-                scope[ACTOR] = await self._identify(scope["headers"])
-            if scope["method"] not in _METHODS:
-                raise Fault("method_not_allowed", f"{scope['method'][:16]} is not possible here.", param=", ".join(_METHODS))
+            if scope["raw_path"].startswith(entrance.PREFIX):
+                entrance.enter(scope)
+            else:
+                await self._enter(scope)
         except Fault as fault:
             await _refuse(fault, send)
         except STORE_ERRORS:
             await _refuse(store_away(), send)
         else:
             await self._app(scope, receive, send)
+
+    async def _enter(self, scope: Any) -> None:
+        path: bytes = scope["raw_path"]
+        if not _PLAIN.fullmatch(path):
+            raise Fault("unknown_url", "There is nothing at this URL: /admin/v1/openapi.json lists what there is.")
+        if (scope["method"], path) != SIGNED:
+            scope[ACTOR] = await self._identify(scope["headers"])
+        if scope["method"] not in _METHODS:
+            raise Fault("method_not_allowed", f"{scope['method'][:16]} is not possible here.", param=", ".join(_METHODS))
 
     async def _identify(self, fields: Iterable[tuple[bytes, bytes]]) -> Actor:
         headers = dict(fields)

@@ -6,7 +6,9 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True):
-    """`stripe_secret` proves what Stripe sends, None where none is configured; `flush` folds what journals still hold into the store."""
+    """`stripe_secret` proves what Stripe sends, None where none is configured; `flush` folds what journals still hold into the store;
+    `most_body_bytes` is what a caller may send at once."""
 
     flush: Callable[[], Awaitable[None]]
     stripe_secret: bytes | None = None
+    most_body_bytes: int = 32 * 1024 * 1024

@@ -74,6 +74,7 @@ class Relay:
         self.first_byte_s = first_byte_s
         self.kept: list[bytes] = []
         self._kept_bytes = 0
+        self._end = b""
 
     @property
     def begun(self) -> bool:
@@ -96,10 +97,10 @@ class Relay:
         try:
             await self.response.relay(self.forward)
         except Fault as fault:
-            return self._close_despite(fault)
+            return self._end + self._close_despite(fault)
         finally:
             self.exchange.on_pause = self.exchange.on_resume = None
-        return self.passage.close()
+        return self._end + self.passage.close()
 
     def _left_s(self, first_byte_s: float) -> float:
         """Until the answer must have begun."""
@@ -119,6 +120,8 @@ class Relay:
         if self.call.contest is not None:
             self.call.contest.check(self.attempt)
         out = self.passage.feed(data)
+        if self.passage.done and self.call.keeping is not None:  # what is kept of it is kept before the caller sees the end
+            self._end, out = self._end + out, b""
         if out:
             self._begin()
             self.exchange.send(out)

@@ -37,6 +37,7 @@ class _Waiting(msgspec.Struct, eq=False):
     body: Body
     usage: Usage | None  # what was settled, of a stream that is to be made whole
     n: int  # its choices; 0: it is as it is to be kept
+    stored: "asyncio.Future[None] | None" = None  # for who waits for it
 
     @property
     def size(self) -> int:
@@ -53,7 +54,6 @@ class Bodies:
         self._bytes = 0
         self._flushing = asyncio.Lock()
         self._hurry = asyncio.Event()
-        self._stored = asyncio.Event()  # the next portion; another event each time
         self.projects: frozenset[str] = frozenset()
 
     def add(self, call: Call, response: bytes) -> bool:
@@ -73,12 +73,14 @@ class Bodies:
         """The same, and wait until it is stored; no longer than PATIENCE_S, after which it is stored as soon as may be."""
         if not self.add(call, response):
             return
-        one = self._waiting[-1]
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                while one in self._waiting:
-                    self._hurry.set()
-                    await self._stored.wait()
+        loop = asyncio.get_running_loop()
+        stored = self._waiting[-1].stored = loop.create_future()
+        patience = loop.call_later(PATIENCE_S, _tell, stored)  # who serves a request is no task, which asyncio.timeout would need
+        self._hurry.set()
+        try:
+            await stored
+        finally:
+            patience.cancel()
 
     async def follow(self) -> None:
         """Store what waits, and see who wants what kept, for ever. Errors: what the store raises; what waited still does."""
@@ -98,8 +100,13 @@ class Bodies:
                 await self._save(await asyncio.to_thread(_finish, portion))
                 del self._waiting[: len(portion)]
                 self._bytes -= sum(one.size for one in portion)
-                stored, self._stored = self._stored, asyncio.Event()
-                stored.set()
+                for one in portion:
+                    _tell(one.stored)
+
+
+def _tell(stored: "asyncio.Future[None] | None") -> None:
+    if stored is not None and not stored.done():
+        stored.set_result(None)
 
 
 def _describe(call: Call, response: bytes) -> _Waiting:

@@ -1,12 +1,17 @@
-"""The way to the desk, the process that serves the admin API: one address and port for everything, and nothing of it in a worker.
+"""The way to the desk, the process that serves the admin API and what callers keep: one address and port for everything, and nothing of it
+in a worker.
 
 A request is handed on over the desk's own Unix socket with the few headers that mean something there; its answer comes back framed anew.
 Where the desk is down that is said, and the path goes on.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from shoal.core.caller import write_caller
 from shoal.core.errors import Fault
+from shoal.core.identity import Principal
+from shoal.gateway import errands
 from shoal.net.client import Pool
 from shoal.net.exchange import Exchange
 from shoal.net.limits import body_too_large
@@ -29,6 +34,9 @@ _ASKED = (
     b"if-match",
     b"stripe-signature",
 )
+_CALLERS = (b"content-type", b"accept")
+"""What is handed on of a caller's own headers: who asks is said by the worker, which has seen the key."""
+
 _TOLD = (b"content-type", b"content-disposition", b"etag", b"cache-control", b"retry-after", b"allow", b"www-authenticate", b"link")
 _TOLD_ALWAYS = [(b"x-content-type-options", b"nosniff")]
 
@@ -46,17 +54,29 @@ class Desk:
 
     def admit(self, exchange: Exchange) -> None:
         """Errors: Fault body_too_large, where the headers tell it; unknown_url for a target that might be read in two ways."""
-        if b"#" in exchange.path or b"#" in exchange.query:  # RFC 9112, 3.2: none has a fragment
-            raise Fault("unknown_url", "There is nothing at this URL: it has a fragment.")
+        self.admit_errand(exchange)
         if int(exchange.headers.get(b"content-length") or 0) > MOST_BYTES:
             raise body_too_large(MOST_BYTES)
+
+    def admit_errand(self, exchange: Exchange) -> None:
+        """Errors: Fault unknown_url for a target that might be read in two ways."""
+        if b"#" in exchange.path or b"#" in exchange.query:  # RFC 9112, 3.2: none has a fragment
+            raise Fault("unknown_url", "There is nothing at this URL: it has a fragment.")
 
     async def serve(self, exchange: Exchange, origin: str) -> None:
         """Ask the desk, and answer with what it says; `origin` is the caller's address. Errors: Fault."""
         if len(exchange.body) > MOST_BYTES:
             raise body_too_large(MOST_BYTES)
+        told = [(b"x-shoal-origin", origin.encode("latin-1", "replace"))]
+        await self._ask(exchange, _head(exchange, exchange.path, _ASKED, told))
+
+    async def run(self, exchange: Exchange, principal: Principal) -> None:
+        """Ask the desk for what a caller's project has there. Errors: Fault."""
+        await self._ask(exchange, _head(exchange, errands.plain(exchange.path), _CALLERS, write_caller(principal)))
+
+    async def _ask(self, exchange: Exchange, head: bytes) -> None:
         try:
-            response = await self._pool.send(_head(exchange, origin), exchange.body, _TIMEOUTS)
+            response = await self._pool.send(head, exchange.body, _TIMEOUTS)
             await _relay(exchange, response)
         except Fault as fault:
             raise _away(fault) from fault
@@ -66,14 +86,15 @@ class Desk:
         self._pool.close()
 
 
-def _head(exchange: Exchange, origin: str) -> bytes:
-    """A request's head. Its connection is for this request alone: none is sent twice because another had ended."""
+def _head(exchange: Exchange, path: bytes, asked: Iterable[bytes], told: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A request's head: what was `asked` of the caller's headers, and what a worker has `told`. Its connection is for this request alone:
+    none is sent twice because another had ended."""
     method = b"GET" if exchange.method == b"HEAD" else exchange.method
     query = b"?" + exchange.query if exchange.query else b""
-    fields = [(name, exchange.headers[name]) for name in _ASKED if name in exchange.headers]
-    fields += [(b"host", b"desk"), (b"connection", b"close"), (b"x-shoal-origin", origin.encode("latin-1", "replace"))]
+    fields = [(name, exchange.headers[name]) for name in asked if name in exchange.headers]
+    fields += [(b"host", b"desk"), (b"connection", b"close"), *told]
     lines = b"".join(b"%b: %b\r\n" % (name, b" ".join(value.split(b"\r\n"))) for name, value in fields)
-    return b"%b %b%b HTTP/1.1\r\n%b" % (method, exchange.path, query, lines)
+    return b"%b %b%b HTTP/1.1\r\n%b" % (method, path, query, lines)
 
 
 async def _relay(exchange: Exchange, response: Response) -> None:
@@ -94,7 +115,7 @@ async def _relay(exchange: Exchange, response: Response) -> None:
 
 
 def _away(fault: Fault) -> Fault:
-    """What a caller of the admin API is told when the desk did not answer."""
+    """What is told when the desk did not answer."""
     if fault.kind == "upstream_unreachable":
         text = "The administration is not running just now, and is being started again; try again shortly. Nothing was done."
         return Fault("overloaded", text, retry_after_s=1)

@@ -12,7 +12,7 @@ from shoal.core.addresses import Network, is_within
 from shoal.core.errors import Fault
 from shoal.core.identity import Principal
 from shoal.core.ports import Keys
-from shoal.gateway import endpoints
+from shoal.gateway import endpoints, errands
 from shoal.gateway import status as pages
 from shoal.gateway.auth import Knocks, digest_of, origin, presented, well_formed
 from shoal.gateway.call import Call
@@ -69,6 +69,8 @@ class Door:
     def admit(self, exchange: Exchange) -> None:
         """Check path, method, key and content type, in this order. Errors: Fault."""
         place = endpoints.find(exchange.path, exchange.query)
+        if place is not None and exchange.method != b"POST" and self._desk is not None and errands.find(exchange.method, exchange.path):
+            place = None
         if place is not None:
             exchange.wording, exchange.event_wording = place.endpoint.error, place.endpoint.error_event
             _require_method(exchange, b"POST")
@@ -79,6 +81,8 @@ class Door:
             self._desk.admit(exchange)
             self._count_stranger(exchange)
             return
+        elif self._desk is not None and errands.find(exchange.method, exchange.path) is not None:
+            self._desk.admit_errand(exchange)
         else:
             exchange.wording = endpoints.wording(exchange.path)
             _find_page(exchange)
@@ -97,17 +101,26 @@ class Door:
     async def serve(self, exchange: Exchange) -> None:
         """Answer a whole, admitted request. Errors: Fault."""
         place = endpoints.find(exchange.path, exchange.query)
-        if place is None and (open_page := OPEN.get(exchange.path)) is not None:
-            await open_page(exchange, self._status)
-            return
-        if place is None and self._desk is not None and is_for_desk(exchange.path):
-            await self._desk.serve(exchange, origin(exchange.peer, exchange.headers, self._proxies))
+        if place is None or exchange.method != b"POST":
+            await self._serve_other(exchange)
             return
         principal = exchange.holder
         if principal is None:
             principal = await self._look_up(exchange)
-        if place is not None:
-            await serve(Call(exchange, place.endpoint, principal, self._world), place)
+        await serve(Call(exchange, place.endpoint, principal, self._world), place)
+
+    async def _serve_other(self, exchange: Exchange) -> None:
+        """What no model answers. Errors: Fault."""
+        if (open_page := OPEN.get(exchange.path)) is not None:
+            await open_page(exchange, self._status)
+            return
+        if self._desk is not None and is_for_desk(exchange.path):
+            await self._desk.serve(exchange, origin(exchange.peer, exchange.headers, self._proxies))
+            return
+        principal = exchange.holder or await self._look_up(exchange)
+        if self._desk is not None and (errand := errands.find(exchange.method, exchange.path)) is not None:
+            errands.check(principal, errand)
+            await self._desk.run(exchange, principal)
             return
         page, name = _find_page(exchange)
         await page.show(exchange, self._status, name, principal)

@@ -14,7 +14,12 @@ _SHOWN = 5
 
 def check_endpoint(call: Call) -> None:
     """Errors: Fault forbidden, where the key is not for this endpoint."""
-    allowed, name = call.principal.terms.endpoints, call.endpoint.name
+    check_scope(call.principal, call.endpoint.name)
+
+
+def check_scope(principal: Principal, name: str) -> None:
+    """Errors: Fault forbidden, where the key is not for what goes by this name."""
+    allowed = principal.terms.endpoints
     if allowed is not None and not covers(allowed, name):
         raise Fault("forbidden", f"This key may not be used for {name!r}; it is for {_list(allowed)}.")
 

@@ -1,4 +1,4 @@
-"""The process that serves the admin API, on a Unix socket that only its user can open; the gateway hands on what is for it.
+"""The process that serves the admin API and what callers keep, on a Unix socket that only its user can open; the gateway hands on what is for it.
 
 It is apart from the gateway's workers, whose memory and event loops belong to the path. When it dies it is started again, and the path does
 not notice. Run by the parent as `python -m shoal.wiring.desk --socket PATH`.
@@ -51,7 +51,8 @@ async def serve(settings: Settings, socket: Path) -> None:
         stack.push_async_callback(store.close)
         folder = store.fold(home() / "journal")
         variable = settings.credits.stripe_webhook_secret_env
-        options = Options(lambda: folder.flush(everyone=True), os.environ.get(variable, "").encode() or None if variable else None)
+        secret = os.environ.get(variable, "").encode() or None if variable else None
+        options = Options(lambda: folder.flush(everyone=True), secret, settings.server.max_body_bytes)
         listening = listen(socket)
         stack.callback(socket.unlink, missing_ok=True)
         drain = host.Drain(drain_s=0.0, grace_s=_GRACE_S)
