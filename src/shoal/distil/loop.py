@@ -23,6 +23,7 @@ from shoal.distil.watch import Cancelled, Watch
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.json"
 _CHECKPOINT_S = 60.0
+_PACED_STEPS = 2
 _BETAS = (0.9, 0.99)
 
 Loss = Callable[[Any, Batch], Any]
@@ -152,6 +153,24 @@ def measure_loss(model: Any, examples: Sequence[Example], part_tokens: int = 204
             total += float(loss(model, lay_out(examples, part, model.device)))
     model.train(was)
     return total / sum(len(example.answer) for example in examples)
+
+
+def measure_pace(model: Any, examples: Sequence[Example], plan: Plan) -> float:
+    """Seconds a token of training, prompts included, from a few steps with rows of ordinary size. They change the model."""
+    middle = sorted(examples, key=lambda example: example.size)[len(examples) // 4 : len(examples) * 3 // 4 + 1]
+    some = middle[:: max(1, len(middle) // plan.batch_size)][: plan.batch_size]
+    sizes = [example.size for example in some]
+    masters, times = _Masters(model, plan), []
+    with computing(model, choose_precision(plan.precision)):
+        model.train()
+        for _ in range(_PACED_STEPS + 1):
+            times.append(time.monotonic())
+            for part in split(sizes, range(len(some)), plan.part_tokens):
+                answer_loss(model, lay_out(some, part, model.device)).backward()
+                masters.take_gradients()
+            masters.step(plan.learning_rate, 1 / sum(len(example.answer) for example in some), plan.most_norm)
+        times.append(time.monotonic())
+    return (times[-1] - times[1]) / (_PACED_STEPS * sum(sizes))  # the first step also builds kernels
 
 
 def choose_precision(wanted: Literal["auto", "bf16", "f32"] = "auto") -> Literal["bf16", "f32"]:
