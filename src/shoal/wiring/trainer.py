@@ -27,11 +27,13 @@ from shoal.storage.jobs import Job
 from shoal.storage.store import STORE_ERRORS, Store, open_store
 from shoal.telemetry.log import configure
 from shoal.wiring.labour import COMMAND, Labour
+from shoal.wiring.tidying import tidy
 
 log = logging.getLogger("shoal.trainer")
 
 NICENESS = 15
 LOOK_S = 1.0
+TIDY_S = 3600.0
 LOCK = "trainer.lock"
 _LONGEST_REST_S = 60.0
 _KEY_LIFE_MS = 7 * 24 * 3600 * 1000
@@ -46,11 +48,14 @@ class Trainer:
 
     async def run(self) -> None:
         """Until it is cancelled; the job it then works on is given back."""
-        rest_s = LOOK_S
+        rest_s, tidied_at = LOOK_S, float("-inf")
         while True:
             worked = None
             try:
                 worked = await self.work()
+                if time.monotonic() > tidied_at + TIDY_S:
+                    tidied_at = time.monotonic()
+                    await tidy(self._store, self._home, self._settings.storage.retention_days)
             except STORE_ERRORS as error:
                 log.error("cannot look for jobs, will try again: %s", error)
             rest_s = min(rest_s * 2, _LONGEST_REST_S) if worked is False else LOOK_S  # a process that dies may die again
@@ -74,8 +79,10 @@ class Trainer:
 
     async def work_to_end(self, job_id: str) -> None:
         """Work on one job until it has ended, or is halted, however often its process dies."""
-        while await self.work(job_id) is False:
-            await asyncio.sleep(LOOK_S)
+        died = True
+        while died:
+            died = await self.work(job_id) is False
+            await asyncio.sleep(LOOK_S if died else 0)
 
     async def _borrow_secret(self, job: Job) -> tuple[str, str] | None:
         """A secret that spends what the key may spend that wished for the job; its row's id and itself. None: there is no such key."""
