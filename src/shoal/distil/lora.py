@@ -4,7 +4,9 @@ The student is as large and as fast as its base, and is served exactly as it is.
 needs less memory, and less time a token, since the base's own weights need no gradients.
 """
 
+import itertools
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import peft
 import torch
 
 from shoal.distil import export, loop, pretrained
-from shoal.distil.examples import encode
+from shoal.distil.examples import Example, encode
 from shoal.distil.student import Estimate, Options, Student, Task
 from shoal.distil.watch import Watch
 
@@ -23,8 +25,11 @@ LEARNING_RATE = 1e-3
 BATCH_SIZE = 16
 MOST_TOKENS = 2048  # of a row; longer ones are left out
 MOST_MINUTES = 55.0
-_DEV_ROWS = 128  # scored for early stopping
+_DEV_ROWS = 128  # scored for early stopping, at most,
+_DEV_SHARE = 0.05  # and of all that is trained on in an epoch, but
+_LEAST_DEV_ROWS = 16
 _LEAST_ROWS = 30
+_SHORT_TOKENS = 160
 _TRAINING = "training"
 _FIGURES = "figures.json"
 _OTHER_S = 60.0  # loading, merging, converting and measuring, on two cores
@@ -48,9 +53,10 @@ class Lora:
         adapt(model, options.seed)
         plan = make_plan(task, options)
         examples, _ = encode(tokenizer, task.train, MOST_TOKENS)
-        dev, _ = encode(tokenizer, task.dev[:_DEV_ROWS], MOST_TOKENS)
+        dev = choose_dev(encode(tokenizer, task.dev, MOST_TOKENS)[0], examples)
         if not examples or not dev:
             return Estimate(0.0, False, "no row fits")
+        choose_attention(model, examples)
         seconds = loop.measure_pace(model, examples, plan)
         tokens = sum(example.size for example in examples) * plan.epochs
         scored = sum(example.size for example in dev) * (plan.epochs * plan.evaluations + 1) / 3  # forward only
@@ -67,10 +73,11 @@ class Lora:
         watch.step("loading", 0, 1)
         model, tokenizer = pretrained.load(options.home, options.base)
         examples, left_out = encode(tokenizer, task.train, MOST_TOKENS)
-        dev, _ = encode(tokenizer, task.dev[:_DEV_ROWS], MOST_TOKENS)
+        dev = choose_dev(encode(tokenizer, task.dev, MOST_TOKENS)[0], examples)
         if left_out:
             watch.say(f"{left_out} of {len(task.train)} rows have no answer or more than {MOST_TOKENS} tokens, and are left out", "warn")
         adapted = adapt(model, options.seed)
+        choose_attention(model, examples)
         trained = loop.train(model, examples, dev, make_plan(task, options), directory / _TRAINING, watch)
         merged = adapted.merge_and_unload()
         export.save(merged, options.base, directory, NAME, options.home, watch, threads=options.threads)
@@ -91,6 +98,12 @@ class Lora:
         return Student(NAME, directory, figures)
 
 
+def choose_attention(model: Any, examples: Sequence[Example]) -> None:
+    """Have a model attend in the way that is faster for texts of this length: PyTorch's own has a slow way back where they are short."""
+    mean = sum(example.size for example in examples) / len(examples)
+    model.set_attn_implementation("eager" if mean < _SHORT_TOKENS else "sdpa")
+
+
 def adapt(model: Any, seed: int, rank: int = RANK) -> Any:
     """Put adapters on a model's linear layers, in place, and freeze the rest; gives peft's handle, which merges them."""
     torch.manual_seed(seed)
@@ -98,6 +111,13 @@ def adapt(model: Any, seed: int, rank: int = RANK) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers
         return peft.get_peft_model(model, config)
+
+
+def choose_dev(dev: Sequence[Example], examples: Sequence[Example]) -> list[Example]:
+    """The first of dev, so few that scoring them takes little of the time."""
+    most = _DEV_SHARE * sum(example.size for example in examples)
+    sums = itertools.accumulate(example.size for example in dev[:_DEV_ROWS])
+    return [example for i, (example, size) in enumerate(zip(dev, sums, strict=False)) if i < _LEAST_DEV_ROWS or size <= most]
 
 
 def make_plan(task: Task, options: Options) -> loop.Plan:
