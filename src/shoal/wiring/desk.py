@@ -1,4 +1,5 @@
-"""The process that serves the admin API and what callers keep, on a Unix socket that only its user can open; the gateway hands on what is for it.
+"""The process that serves the admin API and what callers keep, on a Unix socket that only its user can open; the gateway hands on what is
+for it.
 
 It is apart from the gateway's workers, whose memory and event loops belong to the path. When it dies it is started again, and the path does
 not notice. Run by the parent as `python -m shoal.wiring.desk --socket PATH`.
@@ -15,6 +16,7 @@ import uvloop
 from shoal.control.app import build
 from shoal.control.options import Options
 from shoal.core.errors import Fault
+from shoal.mini.catalogue import list_models
 from shoal.net import host
 from shoal.net.exchange import Exchange
 from shoal.net.parent import follow_parent, tell_ready
@@ -52,11 +54,22 @@ async def serve(settings: Settings, socket: Path) -> None:
         folder = store.fold(home() / "journal")
         variable = settings.credits.stripe_webhook_secret_env
         secret = os.environ.get(variable, "").encode() or None if variable else None
-        options = Options(lambda: folder.flush(everyone=True), secret, settings.server.max_body_bytes)
+        bases = (lambda model: require_base(home(), model), settings.distil.max_jobs)
+        options = Options(lambda: folder.flush(everyone=True), secret, settings.server.max_body_bytes, *bases)
         listening = listen(socket)
         stack.callback(socket.unlink, missing_ok=True)
         drain = host.Drain(drain_s=0.0, grace_s=_GRACE_S)
         await host.serve(Nothing(), build(store, options), sockets=[listening], drain=drain, on_ready=tell_ready)
+
+
+def require_base(home: Path, model: str) -> None:
+    """Errors: Fault, unless a student can be made of this model: one that generates and is prepared here."""
+    cards = {card.name: card for card in list_models(home)}
+    if model in cards and cards[model].kind == "chat" and not cards[model].org_id:
+        return
+    bases = ", ".join(sorted(name for name, card in cards.items() if card.kind == "chat" and not card.org_id))
+    known = f"students can be made of {bases}" if bases else "none is prepared: `shoal pull minnow` prepares one"
+    raise Fault("model_not_found", f"Students cannot be made of {model[:100]!r}: {known}.", param="model")
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 Each is the answer as its caller got it, with its request's id, parameters and metadata beside.
 """
 
-import re
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +10,7 @@ from litestar import Request, delete, get, post
 from litestar.params import JSONBody, Parameter
 
 from shoal.control.callers.given import GivenCaller
-from shoal.control.callers.lists import After, Deleted, Limit, ListOf, Order, list_of, no_such_mark
+from shoal.control.callers.lists import After, Deleted, Limit, ListOf, Order, list_of, no_such_mark, read_labels
 from shoal.control.given import GivenStore
 from shoal.control.parameters import Id
 from shoal.core.caller import Caller
@@ -21,10 +20,8 @@ from shoal.storage.completions import Completion, Sought
 from shoal.storage.store import Store
 
 CompletionId = Annotated[str, Parameter(min_length=1, max_length=256)]
-_LABEL = re.compile(r"metadata\[([^\[\]]{1,64})\]")
 _ASKED = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "tools", "tool_choice", "response_format")
 _NULL = msgspec.Raw(b"null")
-_MOST_LABELS = 16
 
 
 class Change(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +42,7 @@ async def list_completions(
 ) -> ListOf:
     """List what is stored, oldest first, by model and by `metadata[NAME]=VALUE`."""
     mark = None if after is None else (await _find(store, caller, after, no_such_mark(after))).mark
-    sought = Sought(project_id=caller.project_id, model=model, labels=_labels(request))
+    sought = Sought(project_id=caller.project_id, model=model, labels=read_labels(request))
     page = await store.completions.page(sought, after=mark, limit=limit, newest_first=order == "desc")
     return list_of([show(one) for one in page.completions], [one.id for one in page.completions], page.more)
 
@@ -105,19 +102,6 @@ def _show_message(id: str, message: dict[str, Any]) -> dict[str, Any]:
         texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
         content = "\n".join(texts) if texts else None
     return {"name": None, **message, "id": id, "content": content, "content_parts": parts}
-
-
-def _labels(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """`metadata[NAME]=VALUE`, as the SDK writes it."""
-    labels: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if (found := _LABEL.fullmatch(name)) is not None:
-            if found[1] in labels:
-                raise Fault("invalid_value", "A name of metadata can be looked for once only.", param=name)
-            labels[found[1]] = value
-    if len(labels) > _MOST_LABELS:
-        raise Fault("invalid_value", f"At most {_MOST_LABELS} names of metadata can be looked for.", param="metadata")
-    return labels
 
 
 async def _find(store: Store, caller: Caller, id: str, missing: Fault | None = None) -> Completion:

@@ -16,9 +16,8 @@ from litestar.params import JSONBody
 from litestar.response import Stream
 from msgspec import Meta
 
-from shoal.control.callers.completions import read_labels
 from shoal.control.callers.given import GivenCaller
-from shoal.control.callers.lists import After, Limit, ListOf, list_of
+from shoal.control.callers.lists import After, Limit, ListOf, list_of, read_labels
 from shoal.control.callers.training_file import LEAST_ROWS, check_rows
 from shoal.control.given import GivenOptions, GivenStore
 from shoal.control.parameters import Id

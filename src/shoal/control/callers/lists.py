@@ -3,15 +3,21 @@
 https://platform.openai.com/docs/api-reference/chat/list
 """
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+from litestar import Request
 from litestar.params import Parameter
 
 from shoal.core.errors import Fault
 
 MOST_ROWS = 100
+LABEL = re.compile(r"metadata\[([^\[\]]{1,64})\]")
+"""A filter by metadata, as the SDK writes it."""
+
+_MOST_LABELS = 16
 After = Annotated[str | None, Parameter(max_length=256, description="The id that the page before ended with.")]
 Limit = Annotated[int, Parameter(ge=1, le=MOST_ROWS)]
 Order = Literal["asc", "desc"]
@@ -43,3 +49,16 @@ class Deleted(msgspec.Struct, frozen=True):
     id: str
     object: str
     deleted: bool = True
+
+
+def read_labels(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """All filters `metadata[NAME]=VALUE`. Errors: Fault."""
+    labels: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if (found := LABEL.fullmatch(name)) is not None:
+            if found[1] in labels:
+                raise Fault("invalid_value", "A name of metadata can be looked for once only.", param=name)
+            labels[found[1]] = value
+    if len(labels) > _MOST_LABELS:
+        raise Fault("invalid_value", f"At most {_MOST_LABELS} names of metadata can be looked for.", param="metadata")
+    return labels

@@ -1,18 +1,20 @@
 """Everything under /v1 that the desk serves, and what its requests have in common."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from litestar import Router
 from litestar.di import Provide
 
-from shoal.control.callers import completions
+from shoal.control.callers import completions, fine_tuning
 from shoal.control.callers.given import find_caller
+from shoal.control.callers.lists import LABEL
 from shoal.core.errors import Fault
 
-_NOUNS = (completions,)
-_LABEL = re.compile(r"metadata\[[^\[\]]{1,64}\]")
+_NOUNS = (completions, fine_tuning)
+_FILTERED = (completions.list_completions, fine_tuning.list_jobs)
+"""Lists that may be asked for by metadata."""
+
 HANDLERS: Sequence[Any] = [handler for noun in _NOUNS for handler in noun.HANDLERS]
 
 
@@ -31,9 +33,9 @@ def routes(most_bytes: int) -> Router:
 def _refuse_unknown_queries(connection: Any, handler: Any) -> None:
     """A filter that is not understood must not be taken for none."""
     known = {field.name for field in handler.parsed_fn_signature.parameters.values()}
-    filters = handler.fn is completions.list_completions.fn
+    filters = any(handler.fn is one.fn for one in _FILTERED)
     for name, value in connection.query_params.multi_items():
         if "\0" in name or "\0" in value:
             raise Fault("invalid_value", "Texts must not hold the character NUL.", param=name.replace("\0", "")[:64])
-        if name not in known and not (filters and _LABEL.fullmatch(name)):
+        if name not in known and not (filters and LABEL.fullmatch(name)):
             raise Fault("unsupported_parameter", f"There is no parameter {name[:64]!r} here.", param=name[:64])

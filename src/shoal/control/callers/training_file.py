@@ -1,7 +1,7 @@
 """Whether a file can be learnt from: told when a job is made, before anything of it waits in a queue.
 
-A line of OpenAI's format is an object with `messages`, or with `prompt` and `completion`. Lines that teach nothing (empty, too long, without
-an answer) are left out later, and counted; here it is only looked at whether this is such a file, and whether enough lines are left.
+A line of OpenAI's format is an object with `messages`, or with `prompt` and `completion`. Lines that teach nothing (empty, too long, no
+answer) are left out later, and counted; here it is only looked at whether this is such a file, and whether enough lines are left.
 """
 
 from collections.abc import Iterator
