@@ -10,9 +10,10 @@ from firm import Firm, fold, found
 from stored_rows import query
 
 from shoal.core.ledger import Entry
-from shoal.storage import bodies, grants, request_log, retention
+from shoal.storage import bodies, feedback, grants, request_log, retention
 from shoal.storage.bodies import Body
 from shoal.storage.consumption import By, Span, Used
+from shoal.storage.feedback import Opinion, Subject
 from shoal.storage.identifiers import now_ms
 from shoal.storage.pages import Mark
 from shoal.storage.projects import ProjectEdit
@@ -48,15 +49,39 @@ async def test_the_log_goes_when_its_project_says(store: Store, tmp_path: Path, 
     entries = [one.entry("key_a", 1, at_ms=NOW - days * DAY_MS) for one in (firm, other) for days in range(20)]
     await fold(store, tmp_path, entries)
     await store.bodies.save([body(one) for one in entries])
-    assert await store.retention.expire(None) == 2 * 10
-    assert await store.retention.expire(5) == 2 * 15
+    for entry in entries:
+        with monkeypatch.context() as past:
+            past.setattr(feedback, "now_ms", lambda at_ms=entry.at_ms: at_ms)
+            await store.feedback.give(entry.project_id, entry.key_id, Subject(entry.request_id, ""), Opinion(score=1.0))
+    assert await store.retention.expire(None) == 3 * 10
+    assert await store.retention.expire(5) == 3 * 15
     assert await store.retention.expire(5) == 0
     assert sorted(await query(store, "SELECT project_id, count(*) FROM requests GROUP BY project_id")) == sorted(
         [(firm.project_id, 5), (other.project_id, 10)]
     )
-    assert await query(store, "SELECT count(*) FROM bodies") == [(15,)]
+    for table in ("bodies", "feedback"):
+        assert await query(store, f"SELECT count(*) FROM {table}") == [(15,)]
     assert await query(store, "SELECT sum(requests) FROM usage_days") == [(40,)]
     assert await store.ledger.check() == []
+
+
+async def test_a_closed_organisation_leaves_its_books_alone(store: Store, tmp_path: Path) -> None:
+    firm, other = await found(store, name="firm"), await found(store, name="other")
+    for one in (firm, other):
+        key = await one.key()
+        entry = one.entry(key, 1)
+        await fold(store, tmp_path, [entry])
+        await store.bodies.save([body(entry)])
+        await store.feedback.give(one.project_id, key, Subject(entry.request_id, ""), Opinion(score=1.0))
+        await store.files.keep(one.project_id, key, "batch", "f", b"{}")
+        await store.responses.save(key, b'{"id":"resp_1","output":[]}', [])
+    assert await store.retention.expire(None) == 0
+    await store.organisations.close(firm.id, 1, actor="x")
+    assert await store.retention.expire(None) == 4
+    for table in ("bodies", "feedback", "files", "file_parts", "responses"):
+        assert await query(store, f"SELECT count(*) FROM {table}") == [(1,)]
+    assert await query(store, "SELECT count(*) FROM requests") == [(2,)]
+    assert [one.id for one in await store.files.page(other.project_id)] != []
 
 
 async def test_a_user_who_is_forgotten_leaves_numbers_alone(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,16 +96,22 @@ async def test_a_user_who_is_forgotten_leaves_numbers_alone(store: Store, tmp_pa
     ]
     await fold(store, tmp_path, entries)
     await store.bodies.save([body(one) for one in entries])
+    for entry in entries:
+        await store.feedback.give(entry.project_id, entry.key_id, Subject(entry.request_id, entry.user_id), Opinion(score=1.0))
     for one in (firm, other):
         for user in ("ada", ""):
+            await (await store.files.begin(one.project_id, keys[one.id], "batch", "f", user_id=user)).finish()
             await store.responses.save(keys[one.id], b'{"id":"resp_%s","output":[]}' % user.encode(), [], user_id=user)
     forgotten = await store.retention.forget(firm.id, "ada", actor="mem_me")
-    assert (forgotten.requests, forgotten.bodies, forgotten.responses) == (5, 5, 1)
+    assert forgotten == retention.Forgotten(5, 5, 1, 5, 1)
     assert await store.retention.forget(firm.id, "ada", actor="mem_me") == retention.Forgotten(0, 0, 0)
     assert await query(store, "SELECT count(*) FROM requests") == [(30,)]
     left = await query(store, "SELECT org_id, count(*) FROM requests WHERE user_id = 'ada' GROUP BY org_id")
     assert left == [(other.id, 5)]
     assert await query(store, "SELECT count(*) FROM bodies") == [(25,)]
+    assert await query(store, "SELECT count(*) FROM feedback") == [(25,)]
+    assert sorted(await query(store, "SELECT project_id, user_id FROM files WHERE user_id = 'ada'")) == [(other.project_id, "ada")]
+    assert await query(store, "SELECT count(*) FROM files") == [(3,)]
     assert await store.responses.find("resp_ada", keys[firm.id]) is None
     assert await store.responses.find("resp_ada", keys[other.id]) is not None
     blank = await store.receipts.find(entries[0].request_id)

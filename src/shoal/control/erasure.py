@@ -18,11 +18,14 @@ class Wish(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ForgottenView(msgspec.Struct, frozen=True, kw_only=True):
-    """How many requests forgot for whom they were, and how many bodies and kept answers were deleted. Costs stay: they are the books."""
+    """How many requests forgot for whom they were, and how many bodies, kept answers, words of feedback and files were deleted. Costs stay:
+    they are the books."""
 
     requests: int
     bodies: int
     responses: int
+    feedback: int
+    files: int
 
 
 @post("/organisations/{org_id:str}/user-deletions", status_code=200)
@@ -32,7 +35,7 @@ async def forget_user(org_id: Id, data: JSONBody[Wish], actor: GivenActor, store
     await store.organisations.find(org_id)
     await options.flush()
     gone = await store.retention.forget(org_id, data.user, actor=actor.name)
-    return ForgottenView(requests=gone.requests, bodies=gone.bodies, responses=gone.responses)
+    return ForgottenView(**msgspec.structs.asdict(gone))
 
 
 HANDLERS = [forget_user]

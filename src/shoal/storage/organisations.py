@@ -99,7 +99,7 @@ class Organisations:
             raise _taken(str(values.get("name"))) from error
 
     async def close(self, org_id: str, version: int, *, actor: str) -> Organisation:
-        """Close an organisation: its keys open nothing any more. Its money and its log stay. Errors: Fault."""
+        """Close an organisation: its keys open nothing any more. Its money and its log stay, what else it has kept goes. Errors: Fault."""
         if org_id == OPERATOR:
             raise Fault("invalid_value", "The operator's own organisation cannot be closed.")
         return await self._change(org_id, version, {"closed_at_ms": now_ms()}, "organisation.close", actor)

@@ -1,4 +1,5 @@
-"""How long things are kept: the log and bodies, by project, and nothing at all of a user who wants to be forgotten.
+"""How long things are kept: the log, bodies and feedback, by project; nothing at all of a user who wants to be forgotten; and of an
+organisation that is closed nothing but its log.
 
 Roll-ups and the ledger stay: they name no person, and prove what was charged. Deleting goes in small steps, so that nobody waits long.
 """
@@ -13,7 +14,7 @@ from shoal.storage.audit import record
 from shoal.storage.bulk import storable
 from shoal.storage.database import writing
 from shoal.storage.identifiers import now_ms
-from shoal.storage.schema import api_keys, bodies, projects, requests, responses
+from shoal.storage.schema import api_keys, bodies, feedback, files, organisations, projects, requests, responses
 from shoal.storage.windows import DAY_MS
 
 STEP_ROWS = 2_000
@@ -21,11 +22,14 @@ NO_RECEIPT = b"null"
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """How many rows were about a user: log lines that name nobody now, bodies and stored responses that are gone."""
+    """How many rows were about a user: log lines that name nobody now; bodies (and with them completions), stored responses, feedback and
+    files that are gone."""
 
     requests: int
     bodies: int
     responses: int
+    feedback: int = 0
+    files: int = 0
 
 
 class Retention:
@@ -35,16 +39,25 @@ class Retention:
         self._engine = engine
 
     async def expire(self, days: int | None) -> int:
-        """Delete log lines and bodies older than their project says, or else than `days`; None keeps them. How many rows went."""
+        """Delete log lines, bodies and feedback older than their project says, or else than `days`; None keeps them. How many rows went.
+
+        What the projects of closed organisations have kept is deleted whole, but for the log.
+        """
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(select(projects.c.id, projects.c.retention_days))).all()
+            query = select(projects.c.id, projects.c.retention_days, organisations.c.closed_at_ms)
+            rows = (await connection.execute(query.join(organisations, organisations.c.id == projects.c.org_id))).all()
         gone = 0
-        for project_id, own in rows:
+        for project_id, own, closed in rows:
             kept_days = days if own is None else own
             if kept_days is not None:
                 before = now_ms() - kept_days * DAY_MS
-                for table in (requests, bodies):
+                for table in (requests, bodies, feedback):
                     gone += await self._delete(table, (table.c.project_id == project_id) & (table.c.at_ms < before))
+            if closed is not None:
+                keys = select(api_keys.c.id).where(api_keys.c.project_id == project_id)
+                gone += await self._delete(responses, responses.c.key_id.in_(keys))
+                for table in (bodies, feedback, files):
+                    gone += await self._delete(table, table.c.project_id == project_id)
         return gone
 
     async def forget(self, org_id: str, user_id: str, *, actor: str) -> Forgotten:
@@ -56,7 +69,10 @@ class Retention:
         user_id = storable(user_id)
         own_keys = select(api_keys.c.id).where(api_keys.c.org_id == org_id)
         own_projects = select(projects.c.id).where(projects.c.org_id == org_id)
-        kept = await self._delete(bodies, (bodies.c.user_id == user_id) & bodies.c.project_id.in_(own_projects))
+        kept, said, given = [
+            await self._delete(table, (table.c.user_id == user_id) & table.c.project_id.in_(own_projects))
+            for table in (bodies, feedback, files)
+        ]
         theirs = (responses.c.user_id == user_id) & responses.c.key_id.in_(own_keys)
         stored = await self._delete(responses, theirs)
         named = (requests.c.user_id == user_id) & (requests.c.org_id == org_id)
@@ -69,7 +85,7 @@ class Retention:
             lines += count
             if not count:
                 break
-        forgotten = Forgotten(lines, kept, stored)
+        forgotten = Forgotten(lines, kept, stored, said, given)
         async with writing(self._engine).begin() as connection:
             await record(connection, actor, "user.forget", org_id, f"user:{digest[:16]}", msgspec.structs.asdict(forgotten))
         return forgotten

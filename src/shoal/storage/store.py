@@ -14,6 +14,8 @@ from shoal.storage.completions import Completions
 from shoal.storage.consumption import Consumption
 from shoal.storage.credentials import Credentials
 from shoal.storage.database import open_engine, parse_address
+from shoal.storage.feedback import Feedbacks
+from shoal.storage.files import Files
 from shoal.storage.fold import Folder, recover
 from shoal.storage.grants import Grants
 from shoal.storage.holders import Holders
@@ -54,6 +56,8 @@ class Store:
         self.spending = Spending(engine)
         self.bodies = Bodies(engine)
         self.completions = Completions(engine)
+        self.feedback = Feedbacks(engine)
+        self.files = Files(engine)
         self.retention = Retention(engine)
         self.codes = Codes(engine)
         self.payments = Payments(engine)

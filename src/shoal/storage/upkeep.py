@@ -23,6 +23,7 @@ class Upkeep:
             ("grant what is free this month", HOUR_S, store.grants.give),
             ("look for low balances", LOOK_S, store.alerts.refresh),
             ("delete expired responses", HOUR_S, store.responses.expire),
+            ("delete expired files", HOUR_S, store.files.expire),
             ("delete what is past its retention", HOUR_S, lambda: store.retention.expire(retention_days)),
             ("check the books", DAY_S, self._check),
         ]
