@@ -1,4 +1,4 @@
-"""A llama of one layer with random weights: small enough to convert and run in a moment, with a real byte-level vocabulary."""
+"""A llama of a layer or a few with random weights: small enough to convert and run in a moment, with a real byte-level vocabulary."""
 
 from pathlib import Path
 
@@ -19,25 +19,26 @@ def list_tokens() -> list[str]:
     return [*SPECIAL, *map(chr, plain), *others, *(merge.replace(" ", "") for merge in MERGES)]
 
 
-def make_tensors(seed: int = 1) -> dict[str, np.ndarray]:
+def make_tensors(seed: int = 1, layers: int = 1) -> dict[str, np.ndarray]:
     """Weights by GGUF name."""
     random = np.random.default_rng(seed)
 
     def draw(*shape: int) -> np.ndarray:
         return random.normal(0, 0.05, shape).astype(np.float32)
 
-    layer = {
-        "attn_q": draw(HEADS * HEAD, HIDDEN),
-        "attn_k": draw(HEADS * HEAD, HIDDEN),
-        "attn_v": draw(HEADS * HEAD, HIDDEN),
-        "attn_output": draw(HIDDEN, HEADS * HEAD),
-        "ffn_gate": draw(INNER, HIDDEN),
-        "ffn_up": draw(INNER, HIDDEN),
-        "ffn_down": draw(HIDDEN, INNER),
+    shapes = {
+        "attn_q": (HEADS * HEAD, HIDDEN),
+        "attn_k": (HEADS * HEAD, HIDDEN),
+        "attn_v": (HEADS * HEAD, HIDDEN),
+        "attn_output": (HIDDEN, HEADS * HEAD),
+        "ffn_gate": (INNER, HIDDEN),
+        "ffn_up": (INNER, HIDDEN),
+        "ffn_down": (HIDDEN, INNER),
     }
-    norms = {"blk.0.attn_norm.weight": np.ones(HIDDEN, np.float32), "blk.0.ffn_norm.weight": np.ones(HIDDEN, np.float32)}
+    drawn = {f"blk.{i}.{name}.weight": draw(*shape) for i in range(layers) for name, shape in shapes.items()}
+    norms = {f"blk.{i}.{name}_norm.weight": np.ones(HIDDEN, np.float32) for i in range(layers) for name in ("attn", "ffn")}
     ends = {"token_embd.weight": draw(len(list_tokens()), HIDDEN), "output_norm.weight": np.ones(HIDDEN, np.float32)}
-    return {**ends, **norms, **{f"blk.0.{name}.weight": value for name, value in layer.items()}}
+    return {**ends, **norms, **drawn}
 
 
 def write_tiny(
@@ -51,7 +52,7 @@ def write_tiny(
     writer = GGUFWriter(path, architecture)
     writer.add_name("tiny")
     writer.add_license("apache-2.0")
-    writer.add_block_count(1)
+    writer.add_block_count(sum(name.endswith("attn_norm.weight") for name in tensors))
     writer.add_context_length(512)
     writer.add_embedding_length(HIDDEN)
     writer.add_feed_forward_length(INNER)

@@ -41,6 +41,15 @@ def to_gguf(architecture: str, config: Any, name: str, values: NDArray[Any]) -> 
     return np.ascontiguousarray(values.reshape(heads, 2, -1, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape))
 
 
+def take_apart(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """A parameter as a GGUF has it: transformers keeps gates and ups of all experts in one, a GGUF apart. Most are one already."""
+    stem, _, fused = name.rpartition(".experts.")
+    if fused == "gate_up_proj":
+        gates, ups = np.split(values, 2, axis=1)
+        return {f"{stem}.experts.gate_proj.weight": gates, f"{stem}.experts.up_proj.weight": ups}
+    return {f"{name}.weight" if fused == "down_proj" else name: values}
+
+
 def _heads_side_by_side(architecture: str, config: Any, name: str) -> int:
     """How many heads are stored with pairs side by side; 0: the tensor has none."""
     if architecture not in _PAIRS_SIDE_BY_SIDE:

@@ -60,9 +60,9 @@ def convert(directory: Path, threads: int) -> None:
     _say("measuring", 1, 1)
 
 
-def choose_engine(architecture: str) -> Literal["openvino", "llamacpp"]:
-    """OpenVINO for what it reads, llama.cpp for the rest. Raises BadGguf if that is not installed."""
-    if architecture in _OPENVINO_READS:
+def choose_engine(architecture: str, experts: int = 0) -> Literal["openvino", "llamacpp"]:
+    """OpenVINO for what it reads, which is no mixture of experts; llama.cpp for the rest. Raises BadGguf if that is not installed."""
+    if architecture in _OPENVINO_READS and not experts:
         return "openvino"
     if find_spec("xllamacpp") is None:
         known = ", ".join(sorted(_OPENVINO_READS))
@@ -92,7 +92,7 @@ def describe(job: Job, fields: Fields) -> Card:
     return Card(
         name=job.name,
         kind="chat",
-        engine=choose_engine(str(architecture)),
+        engine=choose_engine(str(architecture), int(fields.get(f"{architecture}.expert_count", 0))),
         context_tokens=int(job.context_tokens or fields[f"{architecture}.context_length"]),
         license=job.license or str(fields.get("general.license", "")),
         source=job.source,
