@@ -70,6 +70,7 @@ class MiniSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     socket: str | None = None
     usd_per_hour: Annotated[float, msgspec.Meta(gt=0)] = 0.10
+    students_memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class DistilSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

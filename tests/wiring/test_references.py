@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.identity import OPERATOR
+from shoal.mini.card import Card, write_card
+from shoal.mini.shelf import publish
 from shoal.providers.row import read_rows
-from shoal.settings import BadSettings, load
-from shoal.wiring.installation import check
+from shoal.settings import BadSettings, Settings, load
+from shoal.wiring.installation import check, warn
 
 UP = '[providers.up]\nbase_url = "http://127.0.0.1:9/v1"\ndiscover = {}\n'
 
@@ -76,3 +79,19 @@ def test_weights_are_of_models_providers_and_deployments(tmp_path: Path) -> None
 def test_a_provider_that_is_switched_off_is_none(tmp_path: Path) -> None:
     said = told(tmp_path, '[routes.x]\npolicy = "ordered"\nmodels = ["openai/gpt-5"]\n[providers.openai]\nenabled = false\n')
     assert said is not None and "none called 'openai'" in said
+
+
+def test_students_may_come_later_and_are_told_of(tmp_path: Path) -> None:
+    route = '[routes.x]\npolicy = "ordered"\nmodels = ["ft:minnow:acme:support", "minnow/ft:minnow:acme:support:3", "minnow"]'
+    text = route + '\n[models."mine"]\ndeployments = [{provider = "minnow", model = "ft:minnow:acme:titles"}]'
+    assert told(tmp_path, text) is None
+    made = tmp_path / "made"
+    made.mkdir()
+    write_card(made, Card("x", "head", "head", 256))
+    assert publish(tmp_path, made, OPERATOR, "acme", "support") == "ft:minnow:acme:support:1"
+    lines = warn(load(tmp_path / "shoal.toml"), tmp_path)
+    assert [line.partition(" is not")[0] for line in lines] == [
+        "routes.x.models: the student 'ft:minnow:acme:support:3'",
+        "models.\"mine\": the student 'ft:minnow:acme:titles'",
+    ]
+    assert warn(Settings(), tmp_path) == []

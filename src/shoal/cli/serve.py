@@ -31,6 +31,8 @@ def serve(
     try:
         settings = read_settings(config, host, port, workers, no_mini)
         installation.check(settings, config)
+        for line in installation.warn(settings, home()):
+            typer.echo(f"shoal: {line}", err=True)
         bind(settings.server.host, settings.server.port).close()  # a taken port is said before a minute of preparation
         home().mkdir(mode=0o700, parents=True, exist_ok=True)
         if settings.mini.enabled:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from shoal.core.identity import OPERATOR
 from shoal.core.money import Price
 
 
@@ -32,6 +33,7 @@ class Deployment(msgspec.Struct, frozen=True):
     `ends_on` is the day (YYYY-MM-DD) from which the provider will no longer serve it; `deprecated` says that it advises against it.
     `on_disconnect`: what the upstream does when whoever asked hangs up: "stops", "stops_streams" (and goes on with a whole answer), or
     "goes_on". `collects_data` and `zero_retention` are what the provider's terms say of what is sent there; None is not known.
+    `org_id` is the organisation that alone may know of it and use it, besides the operator's; None: everybody may.
     """
 
     id: str
@@ -54,3 +56,8 @@ class Deployment(msgspec.Struct, frozen=True):
     endpoints: tuple[str, ...] | None = None
     deprecated: bool = False
     ends_on: str | None = None
+    org_id: str | None = None
+
+    def is_for(self, org_id: str) -> bool:
+        """Whether an organisation may know of it."""
+        return self.org_id is None or org_id in (self.org_id, OPERATOR)

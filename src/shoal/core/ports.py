@@ -1,6 +1,6 @@
 """What the other packages must offer to the gateway and to policies: every Protocol between layers."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from shoal.core.answer import Answer, Delta
@@ -82,11 +82,14 @@ class Keys(Protocol):
 class Catalogue(Protocol):
     """Which deployments a model's name stands for."""
 
-    def resolve(self, model: str) -> Sequence[Deployment]:
-        """Deployments that can answer, best first. Errors: Fault model_not_found, naming the nearest names."""
+    def resolve(self, model: str, org_id: str = "") -> Sequence[Deployment]:
+        """Deployments that can answer an organisation, best first. Errors: Fault model_not_found, with the nearest names that it knows."""
 
-    def lists(self, model: str) -> bool:
-        """Whether a model goes by this very name."""
+    def lists(self, model: str, org_id: str = "") -> bool:
+        """Whether a model that the organisation knows goes by this very name."""
+
+    async def look(self, names: Iterable[str]) -> None:
+        """Look again where one of these names may be of a model that has come a moment ago."""
 
 
 class AnswerReader(Protocol):

@@ -14,7 +14,7 @@ from shoal.wire.gemini import counting as gemini
 
 async def count(call: Call) -> None:
     """Answer with a count. It costs nothing. Errors: Fault."""
-    candidates = call.world.catalogue.resolve(call.request.model)
+    candidates = call.world.catalogue.resolve(call.request.model, call.principal.org_id)
     deployment = (scopes.within(call, candidates) if call.principal.scoped else candidates)[0]
     tokens = await _ask(call, deployment)
     if tokens is None:

@@ -1,6 +1,6 @@
 """Whom to ask, in which order: the names and wishes of a request become candidates, and a policy's plan over them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from shoal.core.errors import Fault
 from shoal.core.models import Deployment
 from shoal.core.ports import Policy
+from shoal.core.students import PREFIX
 from shoal.gateway import abilities, scopes
 from shoal.gateway.attempts import Plan
 from shoal.gateway.call import Call
@@ -24,7 +25,7 @@ def plan(call: Call) -> Plan:
     world.hedges.earn()
     plain = fields.provider is None and fields.models is None and fields.fallbacks is None
     if plain and find_route(world.routes, call.request.model) is None and ":" not in call.request.model:
-        candidates, policy, call.policy = world.catalogue.resolve(call.request.model), cast(Policy, DEFAULT), DEFAULT_TITLE
+        candidates, policy, call.policy = _find(call, call.request.model), cast(Policy, DEFAULT), DEFAULT_TITLE
     else:
         candidates, policy = _choose(call)
         call.policy = describe(policy)
@@ -41,7 +42,7 @@ def _choose(call: Call) -> tuple[Sequence[Deployment], Policy]:
     if len(listed) > MOST_MODELS:
         raise Fault("invalid_value", f"'models' lists {len(listed)} models; at most {MOST_MODELS} are tried.", param="models")
     names, default, suffix = _names(call, listed)
-    resolved = _resolve(call, names)
+    resolved = _resolve(call, names, listed)
     preferences = _preferences(call, resolved)
     call.strict = bool(preferences.require_parameters)
     candidates, call.excluded = narrow(resolved, preferences, suffix)
@@ -70,23 +71,40 @@ def _names(call: Call, listed: Iterable[str]) -> tuple[list[str], Strategy, Suff
             policy = policy or route.policy
             continue
         bare, its = split_suffix(name)
-        if its is not None and world.catalogue.lists(name):  # some names really end so
+        if its is not None and world.catalogue.lists(name, call.principal.org_id):  # some names really end so
             bare, its = name, None
         names[bare] = None
         suffix, policy = suffix or its, policy or DEFAULT
     return list(names), policy or DEFAULT, suffix
 
 
-def _resolve(call: Call, names: Sequence[str]) -> list[Deployment]:
+async def look(call: Call) -> None:
+    """Look again for students that the request names and nobody knows: they may have come a moment ago."""
+    fields = call.request.fields
+    await call.world.catalogue.look((call.request.model, *(fields.models or ()), *(fields.fallbacks or ())))
+
+
+def names_students(call: Call) -> bool:
+    """Whether a name in the request may be a student's."""
+    fields = call.request.fields
+    return PREFIX in call.request.model or fields.models is not None or fields.fallbacks is not None
+
+
+def _find(call: Call, name: str) -> Sequence[Deployment]:
+    return call.world.catalogue.resolve(name, call.principal.org_id)
+
+
+def _resolve(call: Call, names: Sequence[str], listed: Container[str]) -> list[Deployment]:
     """The deployments of all names, each once. A name that nobody knows is passed over where others are known. Errors: Fault."""
     found: dict[str, Deployment] = {}
     missing: Fault | None = None
     for name in names:
         try:
-            found |= {one.id: one for one in call.world.catalogue.resolve(name)}
+            found |= {one.id: one for one in _find(call, name)}
         except Fault as fault:
             missing = missing or fault
-            call.notes = (*call.notes, f"{name} was not asked: {fault.message}")
+            if name in listed or not name.startswith(PREFIX):  # a route may name what is not for whoever takes it to know
+                call.notes = (*call.notes, f"{name} was not asked: {fault.message}")
     if not found:
         call.notes = ()
         raise missing or Fault("model_not_found", "The request names no model.", param="model")

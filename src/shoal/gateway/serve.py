@@ -25,6 +25,8 @@ async def serve(call: Call, place: Place) -> None:
         if call.principal.scoped:
             scopes.check_endpoint(call)
         call.take(call.endpoint.read(call.exchange.body, place.named, place.streamed))
+        if planning.names_students(call):
+            await planning.look(call)
         if place.endpoint.counts:
             await count(call)
         elif keeping.concerns(call) and (hit := await keeping.prepare(call)) is not None:

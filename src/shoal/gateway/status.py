@@ -28,11 +28,14 @@ class Standing(msgspec.Struct):
 class Cards(Protocol):
     """The models within reach, as callers see them."""
 
-    def cards(self) -> Sequence[Any]:
-        """All of them."""
+    def cards(self, org_id: str) -> Sequence[Any]:
+        """All that an organisation knows."""
 
-    def card(self, model: str) -> Any:
+    def card(self, model: str, org_id: str) -> Any:
         """One of them. Errors: Fault model_not_found."""
+
+    async def look(self, names: Sequence[str]) -> None:
+        """Look again for models that may have come a moment ago."""
 
 
 class Stored(Protocol):
@@ -87,13 +90,14 @@ async def metrics(exchange: Exchange, status: Status) -> None:
 async def models(exchange: Exchange, status: Status, name: str, principal: Principal) -> None:
     """`GET /v1/models` and `/v1/models/{id}`: OpenAI's shape, with prices, lengths and abilities. Errors: Fault model_not_found."""
     if name:
-        card = status.models.card(name)
+        await status.models.look((name,))
+        card = status.models.card(name, principal.org_id)
         if not shows(principal, card.id, card.providers):
             text = f"The model {name[:100]!r} is not one that this key may use; GET /v1/models lists those."
             raise Fault("model_not_found", text, param="model")
         body = _show(card)
     else:
-        cards = (card for card in status.models.cards() if shows(principal, card.id, card.providers))
+        cards = (card for card in status.models.cards(principal.org_id) if shows(principal, card.id, card.providers))
         body = {"object": "list", "data": [_show(card) for card in cards]}
     exchange.answer(200, [JSON], msgspec.json.encode(body))
 

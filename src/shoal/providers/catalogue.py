@@ -1,17 +1,19 @@
 """Which deployments a model's name stands for, and the list of all of them.
 
 In this order: a name of the configuration, a model of the local process, `provider/model` exactly, and a bare name at every provider
-within reach that serves it. A name that is none of these is answered with the variable that is not set, or with the nearest names.
+within reach that serves it. A name that is none of these is answered with the variable that is not set, or with the nearest names. A model
+of one organisation alone (a student) does not exist for another: whatever is asked, the answer is that of a name that nobody has.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.models import Capabilities, Deployment
 from shoal.core.money import Price, Tier
+from shoal.core.students import PREFIX, parse_name
 from shoal.providers.configured import make_deployment
 from shoal.providers.minnow import PROVIDER, Minnow
 from shoal.providers.offers import Offers
@@ -81,30 +83,56 @@ class Catalogue:
         self._beside: Mapping[str, Deployment] = {}
         self._resolved: dict[str, tuple[Deployment, ...]] = {}
         self._cards: tuple[Card, ...] = ()
+        self._students = False
+        self._owned: dict[str, tuple[Deployment, ...]] = {}  # the names that are not for everybody
 
-    def resolve(self, model: str) -> Sequence[Deployment]:
-        """Deployments that can answer, best first. Errors: Fault model_not_found, provider_not_configured, or not_ready."""
+    def resolve(self, model: str, org_id: str = "") -> Sequence[Deployment]:
+        """Deployments that can answer an organisation, best first; without one, those for everybody.
+
+        Errors: Fault model_not_found, provider_not_configured, or not_ready.
+        """
         self._refresh()
         known = self._resolved.get(model)
         if known is None:
-            known = self._resolved[model] = self._configured(model) or self._local(model) or self._find(model)
-        return known
+            configured = self._configured(model)
+            if configured is not None and not configured:
+                raise self._unknown(model, org_id)
+            known = self._resolved[model] = configured or self._local(model) or self._find(model, org_id)
+        if not self._students or all(one.org_id is None for one in known):
+            return known
+        return tuple(one for one in known if one.is_for(org_id)) or self._find(model, org_id)
+
+    async def look(self, names: Iterable[str]) -> None:
+        """Ask the local process anew where one of these is a student's name that is not known: it may have come a moment ago."""
+        if self._minnow is not None:
+            students = [name.removeprefix(f"{PROVIDER}/") for name in names]
+            if any(name.startswith(PREFIX) and name not in self._minnow.deployments and parse_name(name) for name in students):
+                await self._minnow.look()
 
     def _refresh(self) -> None:
-        beside = self._minnow.deployments if self._minnow else {}
-        if self._offers.refresh() or beside != self._beside or len(self._resolved) > _REMEMBERED_MAX:
+        beside = self._minnow.deployments if self._minnow else self._beside
+        if self._offers.refresh() or beside is not self._beside or len(self._resolved) > _REMEMBERED_MAX:
             self._beside, self._resolved, self._cards = beside, {}, ()
+            self._students = any(one.org_id is not None for one in beside.values())
 
-    def _configured(self, model: str) -> tuple[Deployment, ...]:
-        """Deployments of the configuration, those of providers without a key left out. Errors: Fault when there are only such."""
+    def _configured(self, model: str) -> tuple[Deployment, ...] | None:
+        """Deployments of the configuration, or None: it does not name the model. Those of providers without a key are left out, and so are
+        students that are not here. Errors: Fault when there are only providers without a key."""
         said = self._models.get(model)
         if said is None:
+            return None
+        there = [(number, one) for number, one in enumerate(said.deployments) if not self._is_away(one.provider, one.model or model)]
+        if not there:
             return ()
-        made = [make_deployment(model, number, one, self._offers, self._like, self._beside) for number, one in enumerate(said.deployments)]
+        made = [make_deployment(model, number, one, self._offers, self._like, self._beside) for number, one in there]
         usable = tuple(one for one in made if one.local or self._offers.providers[one.provider].missing is None)
         if not usable:
             raise self._offers.providers[made[0].provider].fault()
         return usable
+
+    def _is_away(self, provider: str, upstream_model: str) -> bool:
+        """Whether a deployment is of a student that is not on this machine: whose it is cannot be told, so it is nobody's."""
+        return provider == PROVIDER and upstream_model.startswith(PREFIX) and upstream_model not in self._beside
 
     def _local(self, model: str) -> tuple[Deployment, ...]:
         if self._minnow is None:
@@ -112,12 +140,19 @@ class Catalogue:
         name = model.removeprefix(f"{PROVIDER}/")
         if name in self._beside:
             return (self._beside[name],)
-        if name in self._local_names and not self._minnow.ready:
+        if not self._minnow.ready and (name in self._local_names or self._is_students(name)):
             raise Fault("not_ready", f"The model '{model}' is still being loaded; try again in a few seconds.", retry_after_s=2)
         return ()
 
-    def _find(self, model: str) -> tuple[Deployment, ...]:
+    def _is_students(self, name: str) -> bool:
+        """Whether a name can be of a student of our own models, and so of nobody else's: OpenAI's fine-tuned models are `ft:`, too."""
+        student = parse_name(name) if name.startswith(PREFIX) else None
+        return student is not None and (student.base == PROVIDER or student.base in self._local_names)
+
+    def _find(self, model: str, org_id: str) -> tuple[Deployment, ...]:
         name, slash, rest = model.partition("/")
+        if self._is_students(model) or (name == PROVIDER and rest.startswith(PREFIX)):  # the local process does not ask who wants it
+            raise self._unknown(model, org_id)
         provider = self._offers.providers.get(name) if slash and rest else None
         serving = self._offers.serving(model)
         if provider is not None and provider.missing is None and (not serving or "/" in rest or self._offers.knows(name, rest)):
@@ -129,12 +164,14 @@ class Catalogue:
         home = None if slash else self._offers.home_of(model)
         if home is not None and home.missing is not None:
             raise home.fault()
-        raise self._unknown(model)
+        raise self._unknown(model, org_id)
 
-    def _unknown(self, model: str) -> Fault:
+    def _unknown(self, model: str, org_id: str) -> Fault:
         shown = model if len(model) <= _SHOWN_MAX else model[:_SHOWN_MAX] + "..."
-        near = _nearest(model[: 2 * _SHOWN_MAX], [card.id for card in self.cards()])
+        near = _nearest(model[: 2 * _SHOWN_MAX], [card.id for card in self.cards(org_id)])
         hint = f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
+        if model.removeprefix(f"{PROVIDER}/").startswith(PREFIX):
+            hint = f" A student is served by the machine that holds its files, to its own organisation.{hint}"
         text = f"The model {shown!r} does not exist or is not configured here.{hint} GET /v1/models lists what can be reached."
         return Fault("model_not_found", text, param="model")
 
@@ -142,30 +179,38 @@ class Catalogue:
         """Every name that resolves, with the provider it belongs to, each once."""
         return ((card.id, card.owned_by) for card in self.cards())
 
-    def cards(self) -> Sequence[Card]:
-        """Every model that can be reached, each once: configured, local, then those of the providers."""
+    def cards(self, org_id: str = "") -> Sequence[Card]:
+        """Every model that an organisation can reach, each once: configured, local, then those of the providers."""
         self._refresh()
         if not self._cards:
-            own = [_card(name, found, self._started_s) for name in self._models if (found := self._usable(name))]
-            own += [_card(name, (one,), self._started_s) for name, one in self._beside.items() if name not in self._models]
-            known = {card.id for card in own}
-            self._cards = (*own, *(card for card in self._offered() if card.id not in known))
-        return self._cards
+            own = {name: found for name in self._models if (found := self._usable(name))}
+            own |= {name: (one,) for name, one in self._beside.items() if name not in self._models}
+            self._owned = {name: found for name, found in own.items() if any(one.org_id is not None for one in found)}
+            made = [_card(name, found, self._created(name)) for name, found in own.items()]
+            self._cards = (*made, *(card for card in self._offered() if card.id not in own))
+        if not self._owned:
+            return self._cards
+        return [card for card in self._cards if card.id not in self._owned or any(one.is_for(org_id) for one in self._owned[card.id])]
 
-    def lists(self, model: str) -> bool:
-        """Whether a model goes by this very name, or by what follows its provider's."""
+    def _created(self, name: str) -> int:
+        local = self._minnow.models.get(name) if self._minnow is not None and name.startswith(PREFIX) else None
+        return (local and local.created) or self._started_s
+
+    def lists(self, model: str, org_id: str = "") -> bool:
+        """Whether a model that the organisation knows goes by this very name, or by what follows its provider's."""
         names = (model, model.partition("/")[2])
-        return any(card.id in names for card in self.cards())
+        return any(card.id in names for card in self.cards(org_id))
 
     def _usable(self, model: str) -> tuple[Deployment, ...]:
         try:
-            return self._configured(model)
+            return self._configured(model) or ()
         except Fault:
             return ()
 
-    def card(self, model: str) -> Card:
-        """One model by any name that resolves. Errors: Fault."""
-        return next((card for card in self.cards() if card.id == model), None) or _card(model, self.resolve(model), self._started_s)
+    def card(self, model: str, org_id: str = "") -> Card:
+        """One model by any name that resolves for an organisation. Errors: Fault."""
+        listed = next((card for card in self.cards(org_id) if card.id == model), None)
+        return listed or _card(model, self.resolve(model, org_id), self._started_s)
 
     def _offered(self) -> Iterator[Card]:
         seen: set[str] = set()

@@ -5,6 +5,10 @@ from collections import defaultdict
 import msgspec
 
 from shoal.core.ledger import Entry
+from shoal.core.students import PREFIX
+
+STUDENTS, LOCAL = "ft", "minnow"
+"""What all students are called in metrics, which anybody may read, and who serves them."""
 
 
 class Counts(msgspec.Struct):
@@ -29,8 +33,9 @@ class Tally:
 
     def count(self, entry: Entry) -> None:
         """Count one settled request."""
-        # a model's name is the caller's word until a deployment is found, and must not become a label
-        counts = self._counts[(entry.endpoint, entry.model, entry.provider, entry.status)]
+        # a model's name is the caller's word until a deployment is found, and must not become a label; nor must whose a student is
+        model = STUDENTS if entry.model.startswith(PREFIX) and entry.provider == LOCAL else entry.model
+        counts = self._counts[(entry.endpoint, model, entry.provider, entry.status)]
         counts.requests += 1
         counts.input_tokens += entry.input_tokens or 0
         counts.output_tokens += entry.output_tokens or 0

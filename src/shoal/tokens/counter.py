@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shoal.core.conversation import Conversation
 from shoal.core.models import Deployment
+from shoal.core.students import PREFIX, parse_name
 from shoal.tokens import framing
 from shoal.tokens.count import Count
 from shoal.tokens.encodings import count_texts, encoding_of
@@ -75,7 +76,9 @@ class Counter:
         return Count(tokens + _count_others(parts, model), False, f"{model}'s tokenizer, framing estimated")
 
     def _local_of(self, model: str) -> Local | None:
-        """A local model's tokenizer, read when first asked for; None while there is none on the disk."""
+        """A local model's tokenizer, read when first asked for; None while there is none on the disk. A student's is its base's."""
+        student = parse_name(model) if model.startswith(PREFIX) else None
+        model = model if student is None else student.base
         if model not in self._local and self._weights is not None and "/" not in model and model not in ("", ".", ".."):
             directory = self._weights / model
             if (directory / TOKENIZER).is_file():

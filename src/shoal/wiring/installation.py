@@ -78,6 +78,18 @@ def check(settings: Settings, config: Path | None) -> None:
                 raise wrong(keys, f'models."{name}".deployments[{number}].price_like: {reason}')
 
 
+def warn(settings: Settings, home: Path) -> list[str]:
+    """What is not wrong, but worth knowing before a start."""
+    from shoal.core.students import PREFIX
+    from shoal.routing.routes import build_routes
+
+    if PREFIX not in repr((settings.routes, settings.models)):
+        return []
+    from shoal.wiring.references import find_absent
+
+    return list(find_absent(settings, build_routes(settings.routes), home))
+
+
 def _worker(number: int, config: Path | None, listener: int, socket: Path | None, desk: Path, metrics: Path) -> Child:
     argv = [sys.executable, "-m", "shoal.wiring.worker", "--fd", str(listener), "--number", str(number), "--desk-socket", str(desk)]
     if config is not None:
@@ -114,6 +126,7 @@ def _mini(settings: Settings, home: Path, socket: Path) -> Child:
     mini = settings.mini
     argv = [sys.executable, "-m", "shoal.mini.serve", "--socket", str(socket), "--home", str(home), "--model", mini.model]
     alone = not settings.providers  # with others to answer, the gateway stays up whatever becomes of the mini
+    argv += ["--students-mb", str(mini.students_memory_mb)] if mini.students_memory_mb else []
     return Child("the mini", [*argv, "--threads", str(mini.threads or os.cpu_count() or 1)], essential=alone, last=True)
 
 

@@ -1,12 +1,16 @@
 """Whether the models that routes name can be anybody's, as far as that is known before a start: a route to nobody is told then.
 
 A bare name cannot be known to be nobody's while there is a provider within reach that says only later, when asked, which models it has.
+Nor can a student's: it may be published at any time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from shoal.core.errors import Fault
+from shoal.core.students import parse_name
+from shoal.mini.shelf import list_students
 from shoal.providers.catalogue import Catalogue
 from shoal.providers.discovery import Discovery
 from shoal.providers.minnow import PROVIDER
@@ -27,7 +31,7 @@ def find_nobodys(settings: Settings, routes: Mapping[str, Route], providers: Map
         for named in route.models:
             keys = find_text(settings.routes[route.name], named, ("routes", route.name)) or ("routes", route.name, "models")
             owner, slash, rest = named.partition("/")
-            if named in settings.models or named in local:
+            if named in settings.models or named in local or parse_name(named.removeprefix(f"{PROVIDER}/")) is not None:
                 continue
             if slash and not (owner in providers and rest):
                 yield keys, f"routes.{route.name}.models: {named!r} names no provider; there is none called {owner!r}"
@@ -38,6 +42,17 @@ def find_nobodys(settings: Settings, routes: Mapping[str, Route], providers: Map
                 yield place, f"routes.{route.name}: the weight of {weighed!r} is nobody's, neither a model of this route nor a provider"
     if unclear and not any(one.discover for name, one in providers.items() if name != PROVIDER):
         yield from _unknown(unclear, settings, providers)
+
+
+def find_absent(settings: Settings, routes: Mapping[str, Route], home: Path) -> Iterator[str]:
+    """What to tell of students that the configuration names and that are not on this machine; they may come later."""
+    there = {name for one in list_students(home) for name in (one.id, str(one.name.alias))}
+    named = [(f"routes.{route.name}.models", name) for route in routes.values() for name in route.models]
+    named += [(f'models."{name}"', one.model or name) for name, model in settings.models.items() for one in model.deployments]
+    for where, name in named:
+        bare = name.removeprefix(f"{PROVIDER}/")
+        if parse_name(bare) is not None and bare not in there:
+            yield f"{where}: the student {bare!r} is not on this machine (yet); it is passed over until it is published or copied here"
 
 
 def _unknown(
