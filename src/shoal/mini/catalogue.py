@@ -92,7 +92,18 @@ def load_engine(
     `on_broken` is called once, from another thread, when the engine can serve no more: all its runs have ended with "error". `stepper`
     steps it in turn with others; `cache_bytes` bounds what it keeps of keys and values.
     """
-    directory = find_directory(home, model)
+    return load_directory(find_directory(home, model), model, threads, on_broken, stepper, cache_bytes)
+
+
+def load_directory(
+    directory: Path,
+    model: str,
+    threads: int,
+    on_broken: Callable[[str], None],
+    stepper: "Stepper | None" = None,
+    cache_bytes: int | None = None,
+) -> Engine:
+    """The same for a directory that is nobody's yet."""
     card = _read_prepared(directory, model, "chat")
     speed = read_speed(directory) if (directory / SPEED_FILE).is_file() else None
     if card.engine == "llamacpp":
