@@ -8,39 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType
+from tiny_base import BASE, make_base
 
 from shoal.distil import export, pretrained, shrink, sparse
 from shoal.distil.examples import Example
 from shoal.distil.vocabulary import trim
 from shoal.distil.watch import Silent
 from shoal.mini import catalogue
-from shoal.mini.card import Job, write_card
-from shoal.mini.conversion import describe
 from shoal.mini.engine import Engine, Piece, Sampling
 from shoal.mini.gguf import open_gguf, read_fields
 from shoal.mini.llamacpp import LlamaCppEngine
 from shoal.mini.openvino import OpenVinoEngine
-from shoal.mini.tokens import FILE as TOKENIZER_FILE
-from shoal.mini.tokens import build_tokenizer
-from tiny_gguf import make_tensors, write_tiny
 
-BASE = "tiny"
 QUESTION = [{"role": "user", "content": "hello world"}]
 NEW = 8
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a base of three layers, as far as training reads it."""
     home = tmp_path_factory.mktemp("home")
-    directory = catalogue.find_directory(home, BASE)
-    directory.mkdir(parents=True)
-    tensors = {name: values * (8 if values.ndim > 1 else 1) for name, values in make_tensors(layers=3).items()}
-    write_tiny(directory / pretrained.GGUF_FILE, tensors, GGMLQuantizationType.F16)
-    fields = read_fields(open_gguf(directory / pretrained.GGUF_FILE))
-    build_tokenizer(fields).save(str(directory / TOKENIZER_FILE))
-    write_card(directory, describe(Job(BASE, "test", "", ""), fields))
+    make_base(home)
     return home
 
 

@@ -68,10 +68,14 @@ def load(home: Path, name: str) -> tuple[Any, ChatTokenizer]:
 
     Raises OSError if it is not prepared, Untrainable if transformers cannot hold it exactly.
     """
-    directory = find_directory(home, name)
+    return load_directory(find_directory(home, name))
+
+
+def load_directory(directory: Path) -> tuple[Any, ChatTokenizer]:
+    """`load` for a directory anywhere, as export.save makes it."""
     card = read_card(directory)
     if not (directory / GGUF_FILE).is_file():
-        raise Untrainable(f"{name} was prepared from OpenVINO's form, which cannot be trained; prepare it from a GGUF")
+        raise Untrainable(f"{card.name} was prepared from OpenVINO's form, which cannot be trained; prepare it from a GGUF")
     reader = open_gguf(directory / GGUF_FILE)
     fields = read_fields(reader)
     return read_model(reader, fields), ChatTokenizer(directory, card)

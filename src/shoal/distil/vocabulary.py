@@ -31,10 +31,6 @@ class Trimmed(msgspec.Struct, frozen=True):
         """What of the metadata is the tokenizer's: what export.save is to write in place of the base's."""
         return {name: value for name, value in self.fields.items() if name.startswith("tokenizer.ggml.")}
 
-    def renumber(self) -> dict[int, int]:
-        """New ids by old ones."""
-        return {old: new for new, old in enumerate(self.kept)}
-
 
 def trim(fields: Fields, used: Mapping[int, int], least: int = 0, most: int | None = None) -> Trimmed:
     """The vocabulary of a GGUF's metadata, trimmed to the tokens in `used`, which says how often each comes up, and what they are made of.
