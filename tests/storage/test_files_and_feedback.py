@@ -26,14 +26,14 @@ async def read(store: Store, file_id: str) -> bytes:
 async def test_a_file_comes_back_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(files, "PART_BYTES", 1000)
     data, cuts = os.urandom(size), random.Random(size)
-    draft = await store.files.begin("proj_a", "key_a", "fine-tune", "a\0b.jsonl", user_id="ada")
+    draft = await store.files.begin("proj_a", "key_a", "a\0b.jsonl")
     assert await store.files.page("proj_a") == []  # it is not whole yet
     at = 0
     while at < size:
         end = at + cuts.randint(1, 2500)
         await draft.write(data[at:end])
         at = end
-    file = await draft.finish()
+    file = await draft.finish("fine-tune", user_id="ada")
     assert file == await store.files.find("proj_a", file.id)
     assert (file.bytes, file.digest, file.purpose, file.filename) == (size, hashlib.sha256(data).digest(), "fine-tune", "a\ufffdb.jsonl")
     assert (file.user_id, file.expires_at_ms) == ("ada", None)
@@ -67,7 +67,7 @@ async def test_files_are_listed_in_the_order_of_time(store: Store, monkeypatch: 
 async def test_files_expire_and_drafts_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = await store.files.keep("proj_a", "key_a", "batch", "kept", b"1")
     short = await store.files.keep("proj_a", "key_a", "batch", "short", b"2", expires_after_s=7200)
-    draft = await store.files.begin("proj_a", "key_a", "batch", "draft")
+    draft = await store.files.begin("proj_a", "key_a", "draft")
     assert await store.files.expire() == 0
     later = now_ms() + 7_200_000
     monkeypatch.setattr(files, "now_ms", lambda: later)
@@ -75,7 +75,7 @@ async def test_files_expire_and_drafts_too(store: Store, monkeypatch: pytest.Mon
     assert [one.id for one in await store.files.page("proj_a")] == [kept.id]
     assert await store.files.expire() == 2
     with pytest.raises(Fault, match="took too long"):
-        await draft.finish()
+        await draft.finish("batch")
     assert await query(store, "SELECT count(*) FROM files") == [(1,)]
 
 

@@ -100,7 +100,7 @@ async def test_a_user_who_is_forgotten_leaves_numbers_alone(store: Store, tmp_pa
         await store.feedback.give(entry.project_id, entry.key_id, Subject(entry.request_id, entry.user_id), Opinion(score=1.0))
     for one in (firm, other):
         for user in ("ada", ""):
-            await (await store.files.begin(one.project_id, keys[one.id], "batch", "f", user_id=user)).finish()
+            await store.files.keep(one.project_id, keys[one.id], "batch", "f", b"", user_id=user)
             await store.responses.save(keys[one.id], b'{"id":"resp_%s","output":[]}' % user.encode(), [], user_id=user)
     forgotten = await store.retention.forget(firm.id, "ada", actor="mem_me")
     assert forgotten == retention.Forgotten(5, 5, 1, 5, 1)

@@ -55,10 +55,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 class Draft:
     """A file that is being written. It is nobody's until it is finished."""
 
-    def __init__(self, engine: AsyncEngine, row: Mapping[str, Any], expires_after_s: int | None) -> None:
+    def __init__(self, engine: AsyncEngine, row: Mapping[str, Any]) -> None:
         self._engine = engine
         self._row = {**row}
-        self._expires_after_s = expires_after_s
         self._digest = hashlib.sha256()
         self._rest = bytearray()
         self._parts = 0
@@ -74,13 +73,14 @@ class Draft:
             del self._rest[:PART_BYTES]
             await self._store(part)
 
-    async def finish(self) -> File:
+    async def finish(self, purpose: str, *, user_id: str = "", expires_after_s: int | None = None) -> File:
         """There are no more: the file is there from now on. Errors: Fault invalid_value, where its project has no room for it."""
         if self._rest:
             await self._store(bytes(self._rest))
         id, project_id, created = self._row["id"], self._row["project_id"], self._row["created_at_ms"]
-        expires = None if self._expires_after_s is None else created + self._expires_after_s * 1000
-        change = {"bytes": self.bytes, "digest": self._digest.digest(), "expires_at_ms": expires, "whole": True}
+        expires = None if expires_after_s is None else created + expires_after_s * 1000
+        change: dict[str, Any] = {"bytes": self.bytes, "digest": self._digest.digest(), "expires_at_ms": expires, "whole": True}
+        change |= {"purpose": purpose, "user_id": storable(user_id) or None}
         async with writing(self._engine).begin() as connection:
             await gate(connection, f"files/{project_id}")
             await _check_room(connection, project_id, self.bytes)
@@ -106,28 +106,34 @@ class Files:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def begin(
-        self, project_id: str, key_id: str, purpose: str, filename: str, *, user_id: str = "", expires_after_s: int | None = None
-    ) -> Draft:
+    async def begin(self, project_id: str, key_id: str, filename: str) -> Draft:
         """Begin a file. Errors: Fault invalid_value, where its project has too many."""
         now = now_ms()
-        row: dict[str, Any] = {"id": new_id("file-"), "project_id": project_id, "key_id": key_id, "purpose": purpose, "bytes": 0}
-        row |= {"filename": storable(filename), "user_id": storable(user_id) or None, "digest": b"", "created_at_ms": now}
+        row: dict[str, Any] = {"id": new_id("file-"), "project_id": project_id, "key_id": key_id, "purpose": "", "bytes": 0}
+        row |= {"filename": storable(filename), "user_id": None, "digest": b"", "created_at_ms": now}
         row |= {"expires_at_ms": now + DRAFT_MS, "whole": False}
         async with writing(self._engine).begin() as connection:
             await gate(connection, f"files/{project_id}")
             await _check_room(connection, project_id, 0)
             await connection.execute(insert(files).values(**row))
-        return Draft(self._engine, row, expires_after_s)
+        return Draft(self._engine, row)
 
     async def keep(
-        self, project_id: str, key_id: str, purpose: str, filename: str, data: bytes, *, expires_after_s: int | None = None
+        self,
+        project_id: str,
+        key_id: str,
+        purpose: str,
+        filename: str,
+        data: bytes,
+        *,
+        user_id: str = "",
+        expires_after_s: int | None = None,
     ) -> File:
         """Keep these bytes as a file. Errors: Fault invalid_value, where its project has no room for it."""
-        draft = await self.begin(project_id, key_id, purpose, filename, expires_after_s=expires_after_s)
+        draft = await self.begin(project_id, key_id, filename)
         try:
             await draft.write(data)
-            return await draft.finish()
+            return await draft.finish(purpose, user_id=user_id, expires_after_s=expires_after_s)
         except Fault:
             await draft.discard()
             raise

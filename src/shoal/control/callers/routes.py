@@ -6,12 +6,12 @@ from typing import Any
 from litestar import Router
 from litestar.di import Provide
 
-from shoal.control.callers import completions, fine_tuning
+from shoal.control.callers import completions, feedback, files, fine_tuning, models
 from shoal.control.callers.given import find_caller
 from shoal.control.callers.lists import LABEL
 from shoal.core.errors import Fault
 
-_NOUNS = (completions, fine_tuning)
+_NOUNS = (completions, feedback, files, fine_tuning, models)
 _FILTERED = (completions.list_completions, fine_tuning.list_jobs)
 """Lists that may be asked for by metadata."""
 
