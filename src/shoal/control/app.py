@@ -24,6 +24,7 @@ from shoal.control import (
     requests,
     statements,
     stripe,
+    students,
     usage,
     wallets,
 )
@@ -41,7 +42,10 @@ from shoal.storage.store import STORE_ERRORS, Store
 log = logging.getLogger("shoal.control")
 
 PREFIX = "/admin/v1"
-_NOUNS = (organisations, projects, members, keys, wallets, statements, codes, stripe, alerts, usage, requests, erasure, audit, books)
+_NOUNS = (
+    *(organisations, projects, members, keys, wallets, statements, codes, stripe),
+    *(alerts, usage, requests, students, erasure, audit, books),
+)
 HANDLERS: Sequence[Any] = [handler for noun in _NOUNS for handler in noun.HANDLERS]
 
 

@@ -16,12 +16,16 @@ ERRANDS = {
 }
 """The beginnings of paths, and the names of what is there."""
 
+_MODELS = b"/v1/models/"
+
 
 def find(method: bytes, path: bytes) -> str | None:
     """The name of what is asked for at a raw path; None where it is not the desk's. To complete a chat is a model's."""
     path = plain(path)
     if path == _CHATS and method not in (b"GET", b"HEAD"):
         return None
+    if method == b"DELETE" and path.startswith(_MODELS):
+        return "models"
     return next((name for start, name in ERRANDS.items() if path == start or path.startswith(start + b"/")), None)
 
 

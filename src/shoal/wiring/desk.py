@@ -55,7 +55,7 @@ async def serve(settings: Settings, socket: Path) -> None:
         variable = settings.credits.stripe_webhook_secret_env
         secret = os.environ.get(variable, "").encode() or None if variable else None
         bases = (lambda model: require_base(home(), model), settings.distil.max_jobs)
-        options = Options(lambda: folder.flush(everyone=True), secret, settings.server.max_body_bytes, *bases)
+        options = Options(lambda: folder.flush(everyone=True), secret, settings.server.max_body_bytes, *bases, home())
         listening = listen(socket)
         stack.callback(socket.unlink, missing_ok=True)
         drain = host.Drain(drain_s=0.0, grace_s=_GRACE_S)
