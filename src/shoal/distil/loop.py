@@ -17,8 +17,9 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from shoal.distil import company
 from shoal.distil.examples import Batch, Example, lay_out, plan_epoch, split
-from shoal.distil.watch import Cancelled, Watch
+from shoal.distil.watch import Cancelled, Silent, Watch
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.json"
@@ -49,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     weight_decay: float = 0.0
     most_norm: float = 1.0
     evaluations: int = 2
-    patience: int = 3
+    patience: int = 4
     most_minutes: float | None = None
     seed: int = 1
     precision: Literal["auto", "bf16", "f32"] = "auto"
@@ -112,12 +113,14 @@ def train(
     """Train those parameters of a transformers causal model that require gradients; they end as the best that dev has seen.
 
     The checkpoint in `directory` is taken up if it belongs to the same plan, data and parameters, and left there at the end. `loss` is
-    answer_loss unless given, `dev_loss` likewise, so that different losses can be compared. Raises watch.Cancelled, CannotSave, and
-    ValueError where there is nothing to train on.
+    answer_loss unless given, `dev_loss` likewise, so that different losses can be compared. In a company of processes each calls this with
+    the same arguments, on a directory that all see; the first writes and reports, and what comes of it is what one process would have
+    made. Raises watch.Cancelled, CannotSave, and ValueError where there is nothing to train on.
     """
     if not examples or not dev:
         raise ValueError("training needs at least one row in train and one in dev")
     directory.mkdir(parents=True, exist_ok=True)
+    watch = watch if company.is_first() else Silent()
     masters = _Masters(model, plan)
     with computing(model, choose_precision(plan.precision)):
         run = _Run(model, masters, examples, dev, plan, directory, watch, loss or answer_loss, dev_loss or answer_loss)
@@ -149,9 +152,10 @@ def measure_loss(model: Any, examples: Sequence[Example], part_tokens: int = 204
     was, total = model.training, 0.0
     model.eval()
     with torch.no_grad():
-        for part in split(sizes, range(len(examples)), part_tokens):
+        for part in split(sizes, company.share(range(len(examples))), part_tokens):
             total += float(loss(model, lay_out(examples, part, model.device)))
     model.train(was)
+    total = company.add_up_number(total, model.device)
     return total / sum(len(example.answer) for example in examples)
 
 
@@ -215,6 +219,13 @@ class _Masters:
                 gradient = parameter.grad.float()
                 master.grad = gradient if master.grad is None else master.grad.add_(gradient)
                 parameter.grad = None
+
+    def meet(self) -> None:
+        """Add what the other processes of the company have; one that had no rows has nothing to add."""
+        if company.count() > 1:
+            for master in self.values:
+                master.grad = torch.zeros_like(master) if master.grad is None else master.grad
+            company.add_up([master.grad for master in self.values])
 
     def step(self, rate: float, scale: float, most_norm: float) -> None:
         """One step with the gradients times `scale`."""
@@ -308,7 +319,7 @@ class _Run:
             state.step += 1
             state.loss_sum += loss
             state.loss_tokens += tokens
-            state.seconds = time.monotonic() - self.started
+            state.seconds = company.agree(time.monotonic() - self.started, self.model.device)
             if state.step % self.every == 0 or state.step == self.steps or self.late():
                 self.evaluate(rate)
             self.report(loss / tokens, rate)
@@ -326,14 +337,15 @@ class _Run:
     def step(self, rows: Sequence[int], rate: float) -> tuple[float, int]:
         """One step of the optimiser; the sum of the losses, and over how many tokens."""
         loss_sum, tokens = 0.0, sum(len(self.examples[row].answer) for row in rows)
-        for part in split(self.sizes, rows, self.plan.part_tokens):
+        for part in split(self.sizes, company.share(rows), self.plan.part_tokens):
             loss = self.loss(self.model, lay_out(self.examples, part, self.model.device))
             loss.backward()
             loss_sum += float(loss.detach())
             self.masters.take_gradients()
+        self.masters.meet()
         self.masters.step(rate, 1 / tokens, self.plan.most_norm)
         self.state.tokens += sum(self.sizes[row] for row in rows)
-        return loss_sum, tokens
+        return company.add_up_number(loss_sum, self.model.device), tokens
 
     def evaluate(self, rate: float) -> None:
         """Score dev, and keep the best."""
@@ -341,7 +353,7 @@ class _Run:
         score = measure_loss(self.model, self.dev, self.plan.part_tokens, self.dev_loss)
         mean = state.loss_sum / state.loss_tokens if state.loss_tokens else None
         state.loss_sum, state.loss_tokens = 0.0, 0
-        state.seconds = time.monotonic() - self.started
+        state.seconds = company.agree(time.monotonic() - self.started, self.model.device)
         state.history.append(Point(state.step, state.step / self.epoch_steps, mean, score, rate, round(state.seconds, 1), state.tokens))
         if score < state.best_loss:
             state.best_loss, state.best_step, state.worse, self.best = score, state.step, 0, self.masters.copy()
@@ -387,6 +399,8 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint and the curve; what was there is replaced at once or not at all. Raises CannotSave."""
+        if not company.is_first():
+            return
         state = self.state
         content = {
             "mark": self.mark,
