@@ -11,6 +11,7 @@ from shoal.cli import (
     bench,
     chat,
     credits,
+    distil,
     keys,
     ledger,
     members,
@@ -43,6 +44,7 @@ app.command(name="restore")(backup.restore)
 app.add_typer(providers.app, name="providers")
 app.command(name="models")(models.models)
 app.command(name="pull")(pull.pull)
+app.add_typer(distil.app, name="distil")
 app.command(name="chat")(chat.chat)
 app.command(name="bench")(bench.bench)
 
