@@ -32,12 +32,13 @@ _OFFSETS = _generator.integers(0, 1 << 61, (_BANDS * _ROWS, 1), dtype=np.uint64)
 
 
 class Likeness:
-    """How alike these texts are; made in time proportional to their length."""
+    """How alike these texts are: by what most of them do not have in common or, with `common`, by all. Takes time in proportion to their
+    length."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], *, common: bool = False) -> None:
         self._plain = [normalise(text) for text in texts]
         self._unique = sorted(set(self._plain))
-        self._signatures = _sign(self._unique)
+        self._signatures = _sign(self._unique, common)
 
     def group(self, least: float) -> list[int]:
         """For every text the number of its group: those equal to a reader, or similar by `least` or more, directly or through others."""
@@ -82,16 +83,16 @@ def _runs(text: str) -> Hashes:
     return np.unique(hashes)[:_MOST_RUNS]
 
 
-def _sign(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
-    """A signature for every text: equal in as large a share of its places as the texts share runs that are not common."""
+def _sign(texts: Sequence[str], common: bool) -> npt.NDArray[np.uint32]:
+    """A signature for every text: equal in as large a share of its places as the texts share runs, or runs that are not common."""
     seen = np.zeros(_SLOTS, np.int32)
-    for text in texts:
+    for text in texts if not common else ():
         seen[np.unique(_runs(text) % np.uint64(_SLOTS))] += 1
-    common = seen > max(_COMMON_LEAST, _COMMON_SHARE * len(texts))
+    left_out = seen > max(_COMMON_LEAST, _COMMON_SHARE * len(texts))
     signatures = np.empty((len(texts), _BANDS * _ROWS), np.uint32)
     for number, text in enumerate(texts):
         runs = _runs(text)
-        telling = runs[~common[runs % np.uint64(_SLOTS)]]
+        telling = runs[~left_out[runs % np.uint64(_SLOTS)]]
         signatures[number] = _signature(telling if len(telling) >= _FEWEST_RUNS else runs)
     return signatures
 
