@@ -47,7 +47,7 @@ def test_what_is_built_is_read_again_and_is_one_and_the_same(tmp_path: Path) -> 
     random.Random(3).shuffle(shuffled)
     assert dataset.build(Gathered(tuple(shuffled), {"invalid JSON": 2}), tmp_path).id == built.id
     assert dataset.build(Gathered(rows(60), {"invalid JSON": 2}), tmp_path, Options(seed=2)).id != built.id
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({built.id, *(path.name for path in tmp_path.glob("ds_*"))})
+    assert len(list(tmp_path.iterdir())) == 3  # two datasets, and the lock
 
 
 def test_a_dataset_that_was_changed_is_not_read(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(dataset.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         dataset.build(Gathered(rows(30)), tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_no_row_left_is_an_error_that_says_why(tmp_path: Path) -> None:
@@ -195,3 +195,25 @@ def test_a_task_is_told_from_the_answers(tmp_path: Path) -> None:
     waiting = dataset.build(Gathered(tuple(row(question(seed), "") for seed in range(5))), tmp_path)
     with pytest.raises(Fault, match="no answers"):
         dataset.task_of(waiting)
+
+
+@pytest.mark.parametrize("step", ["_record", "_vanish", "rmtree"])
+def test_forgetting_that_was_interrupted_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Killed before the replacement is known, before the old one is gone, or while it goes."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    theirs = tuple(row(question(seed), "pin", f"req_a{seed}", subject=ALICE) for seed in range(100, 106))
+    old = dataset.build(Gathered((*rows(40), *theirs)), tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(dataset.shutil if step == "rmtree" else dataset, step, kill)
+        dataset.forget(tmp_path, lambda one: one.origin.subject == ALICE)
+    dataset.forget(tmp_path, lambda one: one.origin.subject == ALICE)
+    assert dataset.read(old.directory).manifest.forgotten == 6
+    assert not any(theirs[0].messages[1]["content"].encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert len(list(tmp_path.glob("ds_*"))) == 1
+    assert dataset.forget(tmp_path / "nothing", lambda one: True) == 0

@@ -4,12 +4,13 @@ HOME/datasets/ds_XXXXXXXXXXXX holds manifest.json, which says where its rows cam
 train.jsonl, dev.jsonl and test.jsonl. The one thing that replaces a dataset is a person's wish to be forgotten (`forget`).
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ from shoal.distil.student import Task
 FORM = 1
 MANIFEST = "manifest.json"
 DEFAULTS = Options()
+_LOCK, _HIDDEN = ".lock", ".partial-"
 REPLACED = "replaced.json"
 """In the directory of all datasets: which one took the place of one that had to forget somebody."""
 
@@ -91,9 +93,10 @@ def write(parts: Mapping[Part, Sequence[Row]], told: Mapping[str, object], direc
     id = "ds_" + hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()[:12]
     encoded = msgspec.json.format(msgspec.json.encode({**told, "id": id}, order="sorted"), indent=2)
     place = directory / id
-    if not place.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        _appear(place, {f"{part}.jsonl": content for part, content in contents.items()} | {MANIFEST: encoded})
+    directory.mkdir(parents=True, exist_ok=True)
+    with _locked(directory):
+        if not place.exists():
+            _appear(place, {f"{part}.jsonl": content for part, content in contents.items()} | {MANIFEST: encoded})
     return Dataset(place, msgspec.json.decode(encoded, type=Manifest), {part: tuple(parts.get(part, ())) for part in PARTS})
 
 
@@ -107,9 +110,20 @@ def _origins(rows: Iterable[Row]) -> dict[str, Counter[str]]:
     return counts
 
 
+@contextmanager
+def _locked(datasets: Path) -> Iterator[None]:
+    """Alone to change which datasets there are; what a process that died was writing or deleting goes first."""
+    with (datasets / _LOCK).open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for left in datasets.glob(f"{_HIDDEN}*"):
+            shutil.rmtree(left)
+        yield
+
+
 def _appear(place: Path, contents: Mapping[str, bytes]) -> None:
     """A directory with these files, synced, by one rename."""
-    partial = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    partial = place.with_name(f"{_HIDDEN}{place.name}")
+    partial.mkdir()
     try:
         for name, content in contents.items():
             with (partial / name).open("wb") as file:
@@ -120,11 +134,14 @@ def _appear(place: Path, contents: Mapping[str, bytes]) -> None:
         _sync(partial)
         partial.rename(place)
         _sync(place.parent)
-    except OSError:
-        if not place.exists():  # somebody else made the same one
-            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _vanish(place: Path) -> None:
+    """Delete a directory, of which never a part is seen."""
+    hidden = place.rename(place.with_name(f"{_HIDDEN}{place.name}"))
+    shutil.rmtree(hidden)
 
 
 def _sync(directory: Path) -> None:
@@ -142,6 +159,8 @@ def read(directory: Path) -> Dataset:
         manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
         contents = {part: (directory / f"{part}.jsonl").read_bytes() for part in PARTS}
     except FileNotFoundError:
+        if _follow(directory) != directory:  # it was replaced just now
+            return read(directory)
         raise Fault("not_found", f"There is no dataset {directory.name}.", param="dataset") from None
     for part, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest.files[part].sha256:
@@ -176,7 +195,10 @@ def task_of(dataset: Dataset) -> Task:
 def forget(datasets: Path, about: Callable[[Row], bool]) -> int:
     """Remove rows from every dataset below a directory, for ever: a new one without them takes the place of each that had some. How many
     rows went. What is interrupted goes on when it is called again. Errors: OSError."""
-    gone = 0
+    if not datasets.is_dir():
+        return 0
+    with _locked(datasets):  # sweeps
+        gone = 0
     for directory in sorted(datasets.glob("ds_*")):
         old = read(directory)
         kept: dict[Part, list[Row]] = {part: [row for row in rows if not about(row)] for part, rows in old.rows.items()}
@@ -187,16 +209,17 @@ def forget(datasets: Path, about: Callable[[Row], bool]) -> int:
         for name in ("id", "files", "kinds", "models", "rules", "consents"):
             told.pop(name)
         new = write(kept, told, datasets)
-        _record(datasets, old.id, new.id)
-        shutil.rmtree(directory)
+        with _locked(datasets):
+            _record(datasets, old.id, new.id)
+            _vanish(directory)
         gone += lost
     return gone
 
 
 def _record(datasets: Path, old: str, new: str) -> None:
-    content = msgspec.json.encode({**_replacements(datasets), old: new})
-    with tempfile.NamedTemporaryFile(dir=datasets, delete=False) as file:
-        file.write(content)
+    partial = datasets / f"{REPLACED}.new"
+    with partial.open("wb") as file:
+        file.write(msgspec.json.encode({**_replacements(datasets), old: new}))
         file.flush()
         os.fsync(file.fileno())
-    Path(file.name).replace(datasets / REPLACED)
+    partial.replace(datasets / REPLACED)
