@@ -187,10 +187,10 @@ def shapeless(body: Body) -> Body:
 
 
 async def test_a_user_s_rows_are_known_by_the_hash_that_the_audit_log_keeps(store: Store, tmp_path: Path) -> None:
-    asked = [chat(f"{word} {WORDS[at - 2]} {WORDS[at - 5]}?", "yes", user="ada" if at < 4 else "bob") for at, word in enumerate(WORDS)]
+    asked = [chat(f"{word} {WORDS[at - 2]} {WORDS[at - 5]}?", "yes", user="a\0da" if at < 4 else "bob") for at, word in enumerate(WORDS)]
     await store.bodies.save(asked)
     built = dataset.build(await gather(store), tmp_path / "datasets", Options(near_duplicates=1.0))
-    await store.retention.forget(OPERATOR, "ada", actor="test")
+    await store.retention.forget(OPERATOR, "a\0da", actor="test")
     (act,) = [one for one in await store.audit.read() if one.action == "user.forget"]
     subject = act.target.removeprefix("user:")
     assert dataset.forget(tmp_path / "datasets", lambda row: row.origin.subject == subject) == 4
