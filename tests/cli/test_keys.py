@@ -98,6 +98,7 @@ def test_a_key_is_made_on_terms(home: Path) -> None:
     done = invoke(
         *("create", "limited", "--budget", "5.00", "--daily", "0.000000001", "--rpm", "60", "--tpm", "1000", "--parallel", "2"),
         *("--models", "up/*, minnow", "--models", "dear", "--endpoints", "chat", "--ips", "10.0.0.0/8", "--expires", "30d", "--tag", "a"),
+        *("--retention", "none"),
     )
     assert SECRET.fullmatch(done.stdout), done.stderr
     (key,) = list_keys()
@@ -111,6 +112,7 @@ def test_a_key_is_made_on_terms(home: Path) -> None:
         "endpoints": ["chat"],
         "ips": ["10.0.0.0/8"],
         "tags": ["a"],
+        "retention": "none",
     }
     assert (key["kind"], key["project_id"]) == ("inference", "proj_default")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(key["expires_at"]))
@@ -137,6 +139,8 @@ def test_a_key_for_administration_is_another_kind(home: Path) -> None:
         (["--project", "unheard of"], "no project"),
         (["--models", "x" * 600], "--models: "),
         (["--endpoints", "chats"], "there is no 'chats'; there are chat, completions"),
+        (["--endpoints", "chat,chats*"], "there is no 'chats*'; there are chat, completions"),
+        (["--retention", "all"], "--retention: "),
     ],
 )
 def test_terms_that_make_no_sense_are_explained(home: Path, arguments: list[str], message: str) -> None:
@@ -148,11 +152,12 @@ def test_terms_that_make_no_sense_are_explained(home: Path, arguments: list[str]
 
 
 def test_every_endpoint_can_be_named() -> None:
-    from shoal.cli.terms import ENDPOINTS
-    from shoal.gateway import endpoints
+    from shoal.core.terms import ENDPOINTS
+    from shoal.gateway import endpoints, errands
 
     verbs = [place.endpoint.name for verb in (b"generateContent", b"countTokens") if (place := endpoints.find(b"/v1beta/models/x:" + verb))]
-    assert {*ENDPOINTS} == {*(endpoint.name for endpoint in endpoints.HOT.values()), *verbs}
+    asked = {*(endpoint.name for endpoint in endpoints.HOT.values()), *verbs}
+    assert {*ENDPOINTS} == {*asked, *errands.ERRANDS.values(), "models"}
 
 
 def test_update_changes_what_is_named_and_lifts_what_is_told(home: Path) -> None:

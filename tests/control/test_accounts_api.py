@@ -114,6 +114,7 @@ def test_a_key_has_its_terms_from_the_first_to_the_last(desk: Any, upstream: Ups
         "limits": {"requests_per_minute": 600, "parallel_requests": 3},
         "metadata": {"team": "🐟"},
         "tags": ["a", "b"],
+        "retention": "none",
         "expires_at": "2099-01-01T00:00:00+01:00",
     }
     made = desk.operator.done("POST", path, body)
@@ -121,7 +122,7 @@ def test_a_key_has_its_terms_from_the_first_to_the_last(desk: Any, upstream: Ups
     assert key["budgets_usd"] == {"daily": "5", "weekly": None, "monthly": None, "total": "0.1"}
     assert key["limits"] == {"requests_per_minute": 600, "tokens_per_minute": None, "parallel_requests": 3, "burst_requests": None}
     assert (key["expires_at"], key["tags"], key["metadata"]) == ("2098-12-31T23:00:00.000Z", ["a", "b"], {"team": "🐟"})
-    assert key["ends_in"] == secret[-4:]
+    assert (key["ends_in"], key["retention"]) == (secret[-4:], "none")
     assert secret not in desk.operator.ask("GET", f"{path}/{key['id']}").text
     change = {"scopes": {"models": ["up/hello"]}, "budgets_usd": {"daily": None, "total": None}, "limits": {"requests_per_minute": None}}
     changed = desk.operator.done("PATCH", f"{path}/{key['id']}", {**change, "version": 1})

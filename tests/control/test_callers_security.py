@@ -217,6 +217,26 @@ def test_a_project_may_keep_all_and_its_keys_speak_for_themselves(desk: Any, our
     assert first.ask("DELETE", f"/v1/feedback/{words[1]['id']}").status_code == 200  # a project's things are all its keys'
 
 
+def test_of_some_keys_nothing_is_kept(desk: Any, ours: Any) -> None:
+    silent = Tenant(desk.operator.client, make_key(ours, retention="none"))
+    for more in ({}, {"headers": {"x-shoal-retention": "none"}}):
+        said = silent.ask("POST", "/v1/chat/completions", chat("up/x", store=True, user="ada", metadata={"a": "b"}), **more)
+        assert said.status_code == 200
+        assert silent.ask("GET", f"/v1/chat/completions/{said.headers['x-request-id']}").status_code == 404
+        receipt = silent.done("GET", f"/v1/receipts/{said.headers['x-request-id']}")
+        assert receipt["retention"] == "none"
+    bad = ours.owner.refused(400, "POST", f"/organisations/{ours.id}/keys", {"name": "x", "retention": "some"})
+    assert bad["param"] == "retention"
+
+
+def test_scopes_name_what_there_is(ours: Any) -> None:
+    path = f"/organisations/{ours.id}/keys"
+    for names in (["chats"], ["chat", "fil"], ["x*"]):
+        refused = ours.owner.refused(400, "POST", path, {"name": "x", "scopes": {"endpoints": names}})
+        assert refused["param"] == "scopes.endpoints" and "stored_completions" in refused["message"]
+    assert make_key(ours, scopes={"endpoints": ["chat", "fil*", "*"]})
+
+
 def test_the_entrance_lets_in_whom_a_worker_names() -> None:
     who = Principal("key_a", "a", "org_a", "proj_a")
     scope: dict[str, Any] = {"raw_path": b"/v1/files", "headers": write_caller(who), "method": "GET"}

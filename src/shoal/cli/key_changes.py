@@ -18,6 +18,7 @@ from shoal.cli.term_options import (
     Models,
     Monthly,
     Parallel,
+    Retention,
     Routes,
     Rpm,
     Tags,
@@ -47,6 +48,7 @@ def update(
     tpm: Tpm = None,
     parallel: Parallel = None,
     burst: Burst = None,
+    retention: Retention = None,
     models: Models = [],  # noqa: B006, typer reads it and makes a list of its own
     endpoints: Endpoints = [],  # noqa: B006
     routes: Routes = [],  # noqa: B006
@@ -66,7 +68,7 @@ def update(
     async def run(store: "Store") -> "Key":
         limits = {"daily": daily, "weekly": weekly, "monthly": monthly, "total": budget, "rpm": rpm, "tpm": tpm}
         scopes = {"models": models, "endpoints": endpoints, "routes": routes, "ips": ips, "tags": tags, "metadata": metadata}
-        said = read_terms(**limits, **scopes, parallel=parallel, burst=burst)
+        said = read_terms(**limits, **scopes, parallel=parallel, burst=burst, retention=retention)
         lifted = {one.strip().removeprefix("--") for text in lift for one in text.split(",") if one.strip()}
         key = await find_key(store, which)
         edit = KeyEdit(

@@ -19,6 +19,7 @@ from shoal.cli.term_options import (
     Models,
     Monthly,
     Parallel,
+    Retention,
     Routes,
     Rpm,
     Tags,
@@ -48,6 +49,7 @@ def create(
     tpm: Tpm = None,
     parallel: Parallel = None,
     burst: Burst = None,
+    retention: Retention = None,
     models: Models = [],  # noqa: B006, typer reads it and makes a list of its own
     endpoints: Endpoints = [],  # noqa: B006
     routes: Routes = [],  # noqa: B006
@@ -70,7 +72,7 @@ def create(
     async def run(store: "Store") -> str:
         limits = {"daily": daily, "weekly": weekly, "monthly": monthly, "total": budget, "rpm": rpm, "tpm": tpm}
         scopes = {"models": models, "endpoints": endpoints, "routes": routes, "ips": ips, "tags": tags, "metadata": metadata}
-        terms = read_terms(**limits, **scopes, parallel=parallel, burst=burst)
+        terms = read_terms(**limits, **scopes, parallel=parallel, burst=burst, retention=retention)
         expires_at_ms = read_expiry(expires, datetime.now(UTC))
         owner = await find_org(store, org)
         if admin and member is None and owner.id != OPERATOR:

@@ -15,6 +15,7 @@ Burst = Annotated[int | None, typer.Option(metavar="N", help="How many of its re
 Models = Annotated[list[str], typer.Option(metavar="NAME,...", help="The models it is for; NAME* is all that begin so.")]
 Endpoints = Annotated[list[str], typer.Option(metavar="NAME,...", help="The endpoints it is for: chat, embeddings, messages, ...")]
 Routes = Annotated[list[str], typer.Option(metavar="NAME,...", help="The routes it may use.")]
+Retention = Annotated[str | None, typer.Option(metavar="none", help="Keep nothing of its requests but the bill.")]
 Ips = Annotated[list[str], typer.Option(metavar="ADDRESS,...", help="The addresses and networks it may come from.")]
 Tags = Annotated[list[str], typer.Option("--tag", metavar="TAG", help="A label of yours.")]
 Metadata = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="A label of yours that has a value.")]

@@ -7,10 +7,7 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.money import nano_from_usd
-from shoal.core.terms import Terms
-
-ENDPOINTS = ("chat", "completions", "embeddings", "rerank", "responses", "messages", "generate", "count")
-"""As the ledger names them; Google's generateContent is `generate`, its countTokens `count`."""
+from shoal.core.terms import ENDPOINTS, Terms, unknown_endpoint
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -29,9 +26,9 @@ def read_terms(**typed: str | int | list[str] | None) -> Terms:
             values[name] = [part.strip() for one in value for part in one.split(",") if part.strip()]
         else:
             values[name] = value
-    for name in values.get("endpoints", ()):  # type: ignore[attr-defined]
-        if not name.endswith("*") and name not in ENDPOINTS:
-            raise Fault("invalid_value", f"--endpoints: there is no {name[:64]!r}; there are {', '.join(ENDPOINTS)}.")
+    unknown = unknown_endpoint(tuple(values.get("endpoints", ())))  # type: ignore[arg-type]
+    if unknown is not None:
+        raise Fault("invalid_value", f"--endpoints: there is no {unknown[:64]!r}; there are {', '.join(ENDPOINTS)}.")
     try:
         return msgspec.convert(values, Terms)
     except (msgspec.ValidationError, ValueError) as error:

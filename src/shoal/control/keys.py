@@ -52,6 +52,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsView
     metadata: dict[str, str]
     tags: tuple[str, ...]
+    retention: str | None
     created_at: str | None
     expires_at: str | None
     revoked_at: str | None
@@ -192,6 +193,7 @@ def show(key: Key) -> KeyView:
         limits=show_limits(key.terms),
         metadata=key.terms.metadata,
         tags=key.terms.tags,
+        retention=key.terms.retention,
         created_at=moment_text(key.created_at_ms),
         expires_at=moment_text(key.expires_at_ms),
         revoked_at=moment_text(key.revoked_at_ms),
@@ -231,7 +233,11 @@ def _check_kind(kind: str, terms: Terms) -> None:
     """A limit that would mean nothing must not be taken for one."""
     told = msgspec.structs.replace(terms, ips=None, metadata={}, tags=())
     if kind == "admin" and told != Terms():
-        raise Fault("unsupported_parameter", "A key for administration has no scopes, budgets or limits: it asks no model.", param="kind")
+        raise Fault(
+            "unsupported_parameter",
+            "A key for administration has no scopes, budgets or limits, and no retention: it asks no model.",
+            param="kind",
+        )
 
 
 async def _first_project(store: Store, org_id: str) -> str:

@@ -1,14 +1,15 @@
 """The terms of a key as the admin API says them, and as they are stored."""
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from shoal.control.amounts import Usd, nano_or_none
+from shoal.core.errors import Fault
 from shoal.core.money import usd_text
-from shoal.core.terms import WINDOWS, Addresses, Labels, Patterns, Rate, Tags, Terms
+from shoal.core.terms import ENDPOINTS, WINDOWS, Addresses, Labels, Patterns, Rate, Tags, Terms, unknown_endpoint
 
 _LIMITS = {"requests_per_minute": "rpm", "tokens_per_minute": "tpm", "parallel_requests": "parallel", "burst_requests": "burst"}
 _SCOPES = ("models", "endpoints", "routes")
@@ -40,6 +41,9 @@ class Limits(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     burst_requests: Rate | UnsetType | None = UNSET
 
 
+Retention = Annotated[
+    Literal["none"] | None, msgspec.Meta(description="`none` keeps nothing of its requests but the bill; null leaves it to them.")
+]
 Ips = Annotated[Addresses | None, msgspec.Meta(description="Addresses and networks that it may come from; null is anywhere.")]
 
 
@@ -52,6 +56,7 @@ class TermsBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     limits: Limits | UnsetType = UNSET
     metadata: Labels | UnsetType = UNSET
     tags: Tags | UnsetType = UNSET
+    retention: Retention | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         for address in (self.ips or ()) if self.ips is not UNSET else ():
@@ -86,9 +91,10 @@ class LimitsView(msgspec.Struct, frozen=True):
 
 def merge(terms: Terms, body: TermsBody) -> Terms:
     """`terms`, changed as `body` says. Errors: Fault."""
-    change: dict[str, object] = {name: getattr(body, name) for name in ("ips", "metadata", "tags")}
+    change: dict[str, object] = {name: getattr(body, name) for name in ("ips", "metadata", "tags", "retention")}
     if body.scopes is not UNSET:
         change |= {name: getattr(body.scopes, name) for name in _SCOPES}
+        _check_endpoints(body.scopes.endpoints)
     if body.limits is not UNSET:
         change |= {name: getattr(body.limits, told) for told, name in _LIMITS.items()}
     if body.budgets_usd is not UNSET:
@@ -96,6 +102,13 @@ def merge(terms: Terms, body: TermsBody) -> Terms:
             amount = getattr(body.budgets_usd, window)
             change[f"{window}_nano"] = UNSET if amount is UNSET else nano_or_none(amount, f"budgets_usd.{window}")
     return msgspec.structs.replace(terms, **{name: value for name, value in change.items() if value is not UNSET})
+
+
+def _check_endpoints(given: Patterns | UnsetType | None) -> None:
+    unknown = None if given is UNSET else unknown_endpoint(given)
+    if unknown is not None:
+        text = f"There is no endpoint {unknown[:64]!r}; there are {', '.join(ENDPOINTS)}."
+        raise Fault("invalid_value", text, param="scopes.endpoints")
 
 
 def show_scopes(terms: Terms) -> ScopesView:

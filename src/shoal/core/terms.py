@@ -5,7 +5,7 @@ must not be taken for none.
 """
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,13 @@ Label = Annotated[str, Meta(min_length=1, max_length=64)]
 Labels = Annotated[dict[Label, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
 Tags = Annotated[tuple[Label, ...], Meta(max_length=64)]
 
+ENDPOINTS = (
+    *("chat", "completions", "embeddings", "rerank", "responses", "messages", "generate", "count"),
+    *("stored_completions", "feedback", "files", "fine_tuning", "models"),
+)
+"""What a key may be for, as the ledger names it; Google's generateContent is `generate`, its countTokens `count`. The second line is what
+callers keep: stored chats, feedback, files, jobs, and the models that came of them."""
+
 WINDOWS = ("daily", "weekly", "monthly", "total")
 """Budgets, by their windows: the UTC day, the ISO week, the calendar month, all time."""
 
@@ -37,6 +44,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 
     `models`, `endpoints` (as the ledger names them) and `routes` list what the key is for; `ips` addresses and networks that it may come
     from. `rpm` and `tpm` are requests and tokens a minute, of which `burst` requests may come at once; `parallel` requests may run at once.
+    `retention` "none": of its requests nothing is kept but the bill, whatever they say themselves.
     """
 
     models: Patterns | None = None
@@ -51,6 +59,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     tpm: Rate | None = None
     parallel: Rate | None = None
     burst: Rate | None = None
+    retention: Literal["none"] | None = None
     metadata: Labels = {}
     tags: Tags = ()
 
@@ -68,6 +77,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     def limits_rate(self) -> bool:
         """Whether requests, tokens or parallel requests are counted."""
         return self.rpm is not None or self.tpm is not None or self.parallel is not None
+
+
+def unknown_endpoint(patterns: tuple[str, ...] | None) -> str | None:
+    """The first of these that is no endpoint, and no beginning of one's name; a key that is for nothing was meant otherwise."""
+    return next((one for one in patterns or () if not any(covers((one,), name) for name in ENDPOINTS)), None)
 
 
 def covers(patterns: tuple[str, ...] | None, name: str) -> bool:

@@ -106,6 +106,7 @@ def concerns(call: Call) -> bool:
     return (
         cache.HEADER in headers
         or retention.HEADER in headers
+        or call.principal.terms.retention is not None
         or call.endpoint.name == "responses"
         or _wanted(call) is not None
         or (bool(call.world.routes) and find_route(call.world.routes, call.request.model) is not None)
@@ -121,7 +122,7 @@ def _wanted(call: Call) -> Bodies | None:
 async def prepare(call: Call) -> cache.Hit | None:
     """Find out what is to be kept, fill in what was kept before, and look for an answer that is there already. Errors: Fault."""
     headers = call.exchange.headers
-    if retention.HEADER in headers and retention.wish(headers):
+    if retention.wish(headers, call.principal.terms.retention):
         call.keeps = False
     if call.endpoint.name == "responses":
         await _continue(call)
