@@ -33,4 +33,6 @@ def test_a_process_alone_is_a_company_of_one(monkeypatch: pytest.MonkeyPatch) ->
     number = torch.ones(2)
     company.add_up([number])
     assert torch.equal(number, torch.ones(2)) and company.add_up_number(2.5) == company.agree(2.5) == 2.5
+    assert company.device().type in ("cpu", "cuda")
+    company.wait()
     company.leave()

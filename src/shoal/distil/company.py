@@ -18,6 +18,17 @@ def join() -> None:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
+def device() -> Any:
+    """Where this process's model belongs: on the GPU that the launcher gave it, or on the processor where there is none."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def wait() -> None:
+    """Go on when all are here: what the first has written is there for everybody."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 def leave() -> None:
     """Part from the others, at the end of the program."""
     if distributed.is_initialized():

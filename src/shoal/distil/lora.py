@@ -14,7 +14,7 @@ import msgspec
 import peft
 import torch
 
-from shoal.distil import export, loop, pretrained
+from shoal.distil import company, export, loop, pretrained
 from shoal.distil.examples import Example, encode
 from shoal.distil.student import Estimate, Options, Student, Task
 from shoal.distil.watch import Watch
@@ -68,7 +68,7 @@ class Lora:
     def train(self, task: Task, directory: Path, options: Options, watch: Watch) -> Student:
         """Train, merge, and make `directory` servable. Raises watch.Cancelled, loop.CannotSave, export.CannotExport."""
         if (directory / _FIGURES).exists():
-            return Student(NAME, directory, msgspec.json.decode((directory / _FIGURES).read_bytes(), type=dict[str, float]))
+            return _read(directory)
         torch.set_num_threads(options.threads)
         watch.step("loading", 0, 1)
         model, tokenizer = pretrained.load(options.home, options.base)
@@ -76,10 +76,16 @@ class Lora:
         dev = choose_dev(encode(tokenizer, task.dev, MOST_TOKENS)[0], examples)
         if left_out:
             watch.say(f"{left_out} of {len(task.train)} rows have no answer or more than {MOST_TOKENS} tokens, and are left out", "warn")
-        adapted = adapt(model, options.seed)
+        adapted = adapt(model.to(company.device()), options.seed)
         choose_attention(model, examples)
         trained = loop.train(model, examples, dev, make_plan(task, options), directory / _TRAINING, watch)
-        merged = adapted.merge_and_unload()
+        if company.is_first():
+            self._write(adapted.merge_and_unload(), trained, directory, options, watch)
+        company.wait()
+        return _read(directory)
+
+    def _write(self, merged: Any, trained: loop.Trained, directory: Path, options: Options, watch: Watch) -> None:
+        """Make `directory` servable; the figures come last."""
         export.save(merged, options.base, directory, NAME, options.home, watch, threads=options.threads)
         figures = {
             "dev_loss": trained.dev_loss,
@@ -95,7 +101,11 @@ class Lora:
         (directory / _TRAINING / loop.CHECKPOINT).unlink()
         (directory / _TRAINING).rmdir()
         (directory / _FIGURES).write_bytes(msgspec.json.encode(figures))
-        return Student(NAME, directory, figures)
+
+
+def _read(directory: Path) -> Student:
+    """The student that a training has finished."""
+    return Student(NAME, directory, msgspec.json.decode((directory / _FIGURES).read_bytes(), type=dict[str, float]))
 
 
 def choose_attention(model: Any, examples: Sequence[Example]) -> None:

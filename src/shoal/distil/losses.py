@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 
+from shoal.distil import company
 from shoal.distil.examples import Batch, Example, lay_out, split
 from shoal.distil.loop import answer_logits
 from shoal.distil.watch import Watch
@@ -108,6 +109,8 @@ def take_lessons(
             logprobs[places] = coarsen(whole, likeliest).cpu().numpy()
             done += len(rows)
             watch.step("asking the teacher", done, len(examples))
+    if not company.is_first():
+        return Lessons(named, logprobs, starts)
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / f"partial-{FILE}"
     np.savez(partial, named=named, logprobs=logprobs, starts=starts, digest=np.array(digest))

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
-from shoal.distil import export, loop, lora, pretrained, shrink
+from shoal.distil import company, export, loop, lora, pretrained, shrink
 from shoal.distil.examples import Example, encode
 from shoal.distil.losses import Distilled, Mix, take_lessons
 from shoal.distil.pretrained import GGUF_FILE, ChatTokenizer
@@ -67,7 +67,7 @@ class Small:
     def train(self, task: Task, directory: Path, options: Options, watch: Watch) -> Student:
         """Train, and make `directory` servable. Raises watch.Cancelled, loop.CannotSave, export.CannotExport, shrink.CannotShrink."""
         if (directory / _FIGURES).exists():
-            return Student(NAME, directory, msgspec.json.decode((directory / _FIGURES).read_bytes(), type=dict[str, float]))
+            return _read(directory)
         torch.set_num_threads(options.threads)
         taught = self._given or lora.Lora().train(task, directory / _TEACHER, _for_teacher(options), watch).directory
         teacher, tokenizer = pretrained.load_directory(taught)
@@ -77,7 +77,7 @@ class Small:
         examples, _ = encode(own, task.train, lora.MOST_TOKENS)
         dev = lora.choose_dev(encode(own, task.dev, lora.MOST_TOKENS)[0], examples)
 
-        teacher = shrink.trim(teacher, trimmed.kept)
+        teacher = shrink.trim(teacher, trimmed.kept).to(company.device())
         student = cut(teacher, examples, whole // self._share)
         lora.choose_attention(student, examples)
         with loop.computing(teacher, loop.choose_precision()):
@@ -85,6 +85,15 @@ class Small:
             lessons = take_lessons(teacher, examples, directory / _TRAINING, watch, temperature=self._mix.temperature, mark=mark)
             loss = Distilled(teacher, examples, lessons, self._mix, own.end)
             trained = loop.train(student, examples, dev, make_plan(options), directory / _TRAINING, watch, loss)
+        if company.is_first():
+            self._write(student, trained, whole, trimmed, directory, options, watch)
+        company.wait()
+        return _read(directory)
+
+    def _write(
+        self, student: Any, trained: loop.Trained, whole: int, trimmed: Trimmed, directory: Path, options: Options, watch: Watch
+    ) -> None:
+        """Make `directory` servable; the figures come last."""
         export.save(student, options.base, directory, NAME, options.home, watch, threads=options.threads, changed=trimmed.changed)
         figures = {
             "dev_loss": trained.dev_loss,
@@ -101,7 +110,11 @@ class Small:
         }
         (directory / _TRAINING / loop.HISTORY).replace(directory / loop.HISTORY)
         (directory / _FIGURES).write_bytes(msgspec.json.encode(figures))
-        return Student(NAME, directory, figures)
+
+
+def _read(directory: Path) -> Student:
+    """The student that a training has finished."""
+    return Student(NAME, directory, msgspec.json.decode((directory / _FIGURES).read_bytes(), type=dict[str, float]))
 
 
 def trim_for(task: Task, directory: Path, tokenizer: ChatTokenizer) -> Trimmed:
