@@ -25,6 +25,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     store: str
     home: str
+    org_name: str
     url: str = ""
     key: str = ""
     authority: str = ""

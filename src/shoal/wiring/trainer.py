@@ -69,7 +69,9 @@ class Trainer:
             return None
         borrowed = await self._borrow_secret(job)
         try:
-            return await Labour(self._store, job, self._order(job, borrowed[1] if borrowed else ""), self._command).run()
+            org = await self._store.organisations.find(job.org_id)
+            order = self._order(job, org.name, borrowed[1] if borrowed else "")
+            return await Labour(self._store, job, order, self._command).run()
         except asyncio.CancelledError:
             await self._store.jobs.release(job)
             raise
@@ -91,13 +93,14 @@ class Trainer:
         except Fault:
             return None
 
-    def _order(self, job: Job, secret: str) -> Order:
+    def _order(self, job: Job, org_name: str, secret: str) -> Order:
         distil, storage = self._settings.distil, self._settings.storage
         certificate = self._settings.server.tls_cert
         return Order(
             job=job,
             store=storage.url or str(self._home / "shoal.db"),
             home=str(self._home),
+            org_name=org_name,
             url=self._url,
             key=secret,
             authority="" if certificate is None else str(Path(certificate).absolute()),
