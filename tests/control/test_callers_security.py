@@ -217,6 +217,22 @@ def test_a_project_may_keep_all_and_its_keys_speak_for_themselves(desk: Any, our
     assert first.ask("DELETE", f"/v1/feedback/{words[1]['id']}").status_code == 200  # a project's things are all its keys'
 
 
+def test_admins_may_read_what_is_kept_and_it_is_written_down(desk: Any, tenant: Tenant, ours: Any, rival: Any) -> None:
+    request_id = tenant.fill()["request"]
+    path = f"/organisations/{ours.id}/requests/{request_id}/body"
+    deadline = time.monotonic() + 10
+    while ours.admin.ask("GET", path).status_code == 404 and time.monotonic() < deadline:
+        pass  # the log follows within a second
+    body = ours.admin.done("GET", path)
+    assert (body["request"]["user"], body["response"]["object"]) == ("ada", "chat.completion")
+    for who, status in ((ours.developer, 403), (ours.viewer, 403), (rival.owner, 404)):
+        who.refused(status, "GET", path)
+    rival.owner.refused(404, "GET", f"/organisations/{rival.id}/requests/{request_id}/body")
+    ours.admin.refused(404, "GET", f"/organisations/{ours.id}/requests/req_{'0' * 32}/body")
+    acts = [act for act in ours.owner.done("GET", f"/organisations/{ours.id}/audit")["data"] if act["action"] == "request.read"]
+    assert {(act["target"], act["actor"]) for act in acts} == {(request_id, acts[0]["actor"])}
+
+
 def test_of_some_keys_nothing_is_kept(desk: Any, ours: Any) -> None:
     silent = Tenant(desk.operator.client, make_key(ours, retention="none"))
     for more in ({}, {"headers": {"x-shoal-retention": "none"}}):

@@ -1,4 +1,4 @@
-"""The log of requests, and each one's receipt. What was asked and answered is not here: projects keep that, where they want to."""
+"""The log of requests, and each one's receipt; and what was asked and answered, where that was kept: who reads it is written down."""
 
 from datetime import datetime
 from typing import Annotated
@@ -52,6 +52,13 @@ class ReceiptView(msgspec.Struct, frozen=True):
     receipt: msgspec.Raw
 
 
+class BodyView(msgspec.Struct, frozen=True):
+    """What was asked and answered: JSON as JSON, everything else as text."""
+
+    request: msgspec.Raw
+    response: msgspec.Raw
+
+
 @get("/organisations/{org_id:str}/requests")
 async def list_requests(
     org_id: Id,
@@ -98,7 +105,28 @@ async def get_request(org_id: Id, request_id: Id, actor: GivenActor, store: Give
     return ReceiptView(entry.receipt)
 
 
-HANDLERS = [list_requests, get_request]
+@get("/organisations/{org_id:str}/requests/{request_id:str}/body")
+async def get_body(org_id: Id, request_id: Id, actor: GivenActor, store: GivenStore) -> BodyView:
+    """What was asked and answered, where that was kept; the audit log says who has read it."""
+    actor.require("admin", org_id)
+    entry = await store.receipts.find(request_id)
+    body = None if entry is None or entry.org_id != org_id else await store.bodies.find(request_id, entry.project_id)
+    if body is None:
+        raise Fault("not_found", f"Of a request {request_id[:64]!r} nothing is kept that was asked or answered.", param="request")
+    await store.audit.record(actor.name, "request.read", org_id, request_id, {"project": body.project_id})
+    return BodyView(_shown(body.request), _shown(body.response))
+
+
+HANDLERS = [list_requests, get_request, get_body]
+
+
+def _shown(data: bytes) -> msgspec.Raw:
+    try:
+        data.decode()
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode(data.decode("utf-8", "replace")))
+    return msgspec.Raw(data)
 
 
 def show(one: Logged) -> RequestView:
