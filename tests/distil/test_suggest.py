@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from rich.console import Console
 
 from shoal.core.errors import Fault
@@ -32,13 +33,13 @@ TOPICS = {
 }
 
 
-def embed(texts: Sequence[str]) -> list[list[float]]:
+def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     """Bags of words, each word a direction of its own."""
     vectors = np.zeros((len(texts), 256), np.float32)
     for place, text in enumerate(texts):
         for word in text.lower().split():
             vectors[place, int(hashlib.sha256(word.encode()).hexdigest()[:4], 16) % 256] += 1
-    return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)).tolist()  # type: ignore[no-any-return]
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-6))
 
 
 def seen(question: str, answer: str, at: int, system: str = "", cost: int | None = 1_000_000, **more: Any) -> Seen:
@@ -141,7 +142,7 @@ def test_instructions_that_differ_in_a_date_are_one_and_openings_are_instruction
 
 def test_every_vector_is_in_one_cluster() -> None:
     texts = [talk(topic, at) for topic in TOPICS for at in range(40)]
-    found = cluster(np.asarray(embed(texts), np.float32), texts)
+    found = cluster(embed(texts), texts)
     assert sorted(place for one in found for place in one.places) == list(range(120))
     assert [len(one.places) for one in found] == [40, 40, 40]
     assert cluster(np.zeros((0, 4), np.float32), []) == []

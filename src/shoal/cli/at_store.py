@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from shoal.storage.members import Member
     from shoal.storage.organisations import Organisation
+    from shoal.storage.projects import Project
     from shoal.storage.store import Store
 
 Result = TypeVar("Result")
@@ -70,6 +71,16 @@ async def find_org(store: "Store", which: str) -> "Organisation":
         if which in (one.id, one.name):
             return one
     raise Fault("not_found", f"There is no organisation {which[:64]!r}: `shoal orgs list` shows them.")
+
+
+async def find_project(store: "Store", org: "Organisation", which: str | None) -> "Project":
+    """A project of an organisation by its id or name; its first where none is named. Errors: Fault not_found."""
+    from shoal.core.errors import Fault
+
+    for one in await store.projects.list_of(org.id):
+        if one.archived_at_ms is None and (which is None or which in (one.id, one.name)):
+            return one
+    raise Fault("not_found", f"There is no project {(which or '')[:64]!r}: `shoal projects list --org {org.id}` shows them.")
 
 
 async def find_member(store: "Store", org: "Organisation", which: str) -> "Member":

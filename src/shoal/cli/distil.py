@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from shoal.cli.at_store import ACTOR, AS_JSON, CONFIG, ORG, act, describe, find_org, guarded, show
+from shoal.cli.at_store import ACTOR, AS_JSON, CONFIG, ORG, act, describe, find_org, find_project, guarded, show
+from shoal.cli.suggest import suggest
 
 if TYPE_CHECKING:
     from shoal.settings import Settings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Teach a small model what a large one answers.", no_args_is_help=True)
 PROJECT = typer.Option(None, "--project", metavar="NAME_OR_ID", help="The project; its organisation's first, without.", show_default=False)
+app.command("suggest")(suggest)
 JOB = typer.Argument(metavar="JOB", help="The job's id.")
 _COLUMNS = ("id", "status", "model", "fine_tuned_model", "created_at", "finished_at", "error")
 
@@ -76,7 +78,7 @@ def run(
         from shoal.settings import load
         from shoal.storage.jobs import Wish
 
-        place = await _find_place(store, org, project)
+        place = await find_project(store, await find_org(store, org), project)
         key_id = await _find_key(store, place, key)
         settings = load(config)
         wish = Wish(
@@ -206,18 +208,6 @@ def _labels(text: str) -> dict[str, str]:
             raise typer.BadParameter(f"{part!r} is not of the form tag=value")
         labels[name.strip()] = value.strip()
     return labels
-
-
-async def _find_place(store: "Store", org: str, project: str | None) -> "Project":
-    """The project a job is made in. Errors: Fault not_found."""
-    from shoal.core.errors import Fault
-
-    found = await find_org(store, org)
-    projects = [one for one in await store.projects.list_of(found.id) if one.archived_at_ms is None]
-    for one in projects:
-        if project is None or project in (one.id, one.name):
-            return one
-    raise Fault("not_found", f"There is no project {project!r}: `shoal projects list --org {found.id}` shows them.")
 
 
 async def _find_key(store: "Store", place: "Project", which: str | None) -> str:

@@ -6,7 +6,7 @@ shown without the personal data that rules find.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -22,6 +22,7 @@ from shoal.distil.rows import Message, Origin, Row
 from shoal.distil.student import Kind
 from shoal.evals.stats import wilson_interval
 from shoal.guard import pii
+from shoal.mini.heads import Embed
 from shoal.storage.completions import Completion, Sought
 from shoal.storage.consumption import Span
 from shoal.storage.store import Store
@@ -38,8 +39,6 @@ _LOOKED_AT_CHARS = 600
 _EXAMPLES, _EXAMPLE_CHARS = 3, 160
 
 Fitness = Literal["good", "perhaps", "unlikely"]
-Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
-"""Unit vectors of texts, such as the mini's sentence model makes."""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +158,7 @@ def report(seen: Sequence[Seen], requests: int, embed: Embed, mini: Price | None
     framed = {place for one in found for place in one.places}
     rest = [place for place in range(len(seen)) if place not in framed]
     texts = [asked_of(seen[place].messages)[:_LOOKED_AT_CHARS] for place in rest]
-    vectors = np.asarray(embed(texts), np.float32) if rest else np.zeros((0, 1), np.float32)
+    vectors = embed(texts) if rest else np.zeros((0, 1), np.float32)
     found += [Cluster(tuple(rest[place] for place in one.places), one.cohesion) for one in cluster(vectors, texts)]
     made = [_suggestion(one, seen, days, total_nano, mini, overrides) for one in found]
     made.sort(key=lambda one: (-one.cost_usd, -one.requests, one.examples))

@@ -66,7 +66,7 @@ class Retention:
         The audit log, which forgets nothing, holds a hash of the user's id.
         """
         user_id = storable(user_id)
-        digest = hashlib.sha256(f"{org_id}/{user_id}".encode("utf-8", "surrogatepass")).hexdigest()  # as datasets have it, from what is stored
+        digest = hashlib.sha256(f"{org_id}/{user_id}".encode("utf-8", "surrogatepass")).hexdigest()  # as datasets make it of what is stored
         own_keys = select(api_keys.c.id).where(api_keys.c.org_id == org_id)
         own_projects = select(projects.c.id).where(projects.c.org_id == org_id)
         kept, said, given = [
