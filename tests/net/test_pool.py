@@ -12,8 +12,9 @@ import pytest
 from shoal.core.errors import Fault
 from shoal.net import upstream as connection
 from shoal.net.client import Pool
+from shoal.net.limits import Timeouts
 from shoal.net.target import parse_target
-from shoal.net.upstream import Heard, Response, Timeouts
+from shoal.net.upstream import Heard, Response
 from upstream import STREAM_HEAD, Line, Received, Upstream, chunked, head, says, whole
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: up\r\n"

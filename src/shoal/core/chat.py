@@ -14,7 +14,8 @@ from shoal.core.errors import Fault
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 _Some = Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
-_LabelName, _LabelValue = Annotated[str, msgspec.Meta(max_length=64)], Annotated[str, msgspec.Meta(max_length=512)]
+_LabelName = Annotated[str, msgspec.Meta(max_length=64)]
+_LabelValue = Annotated[str, msgspec.Meta(max_length=512)]
 Metadata = Annotated[dict[_LabelName, _LabelValue], msgspec.Meta(max_length=16)]
 """A caller's labels, within OpenAI's limits (https://platform.openai.com/docs/api-reference/chat/create#chat-create-metadata)."""
 

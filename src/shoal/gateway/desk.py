@@ -14,9 +14,9 @@ from shoal.core.identity import Principal
 from shoal.gateway import errands
 from shoal.net.client import Pool
 from shoal.net.exchange import Exchange
-from shoal.net.limits import body_too_large
+from shoal.net.limits import Timeouts, body_too_large
 from shoal.net.target import parse_target
-from shoal.net.upstream import Response, Timeouts
+from shoal.net.upstream import Response
 
 MOST_BYTES = 1024 * 1024
 """Of a request's body. Nothing that an administrator says is longer."""

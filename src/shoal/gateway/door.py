@@ -4,9 +4,8 @@ A stranger is turned away on the headers alone, before any of the body is read. 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
-
-import msgspec
 
 from shoal.core.addresses import Network, is_within
 from shoal.core.errors import Fault
@@ -24,7 +23,7 @@ from shoal.net.exchange import Exchange
 OPEN = {b"/healthz": pages.healthz, b"/readyz": pages.readyz, b"/metrics": pages.metrics}
 
 
-class Page(msgspec.Struct, frozen=True):
+class Page(NamedTuple):
     """An endpoint that shows something: its methods, whether a name must follow its path, and what shows it."""
 
     methods: tuple[bytes, ...]

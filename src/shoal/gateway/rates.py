@@ -110,7 +110,7 @@ class Bucket(Stock):
         """The store is away: lend from what is this process's share."""
         now = self._clock()
         if self.unit == "parallel":
-            self._own, enough = max(1, self.limit // self._processes) + min(0, self.spent), need
+            self._own, enough = float(max(1, self.limit // self._processes) + min(0, self.spent)), need
         else:
             per_s, most = self.limit / 60 / self._processes, max(1.0, self.burst / self._processes)
             self._own = min(most, self._own + (now - self._own_at) * per_s) if self._own_at is not None else most

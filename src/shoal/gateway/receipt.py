@@ -7,48 +7,9 @@ import msgspec
 from shoal.core.attempt import Attempt
 from shoal.core.models import Deployment
 from shoal.core.money import usd_text
+from shoal.core.receipt import NOTHING, Receipt, ReceiptAttempt
 from shoal.core.usage import Usage
 from shoal.gateway.call import Call
-
-_NOTHING = msgspec.Raw(b"")
-
-
-class ReceiptAttempt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One try. `cost_usd` is there where a try cost something besides the answer that the caller got."""
-
-    provider: str
-    model: str
-    ms: float
-    error: str | None = None
-    status: int | None = None
-    cost_usd: msgspec.Raw = _NOTHING
-    continued: bool = False
-    why: str = ""
-
-
-class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The `shoal` member of every answer. Times are milliseconds; `cost_usd` is null when a price or a count is not known.
-
-    `charged_usd` is what the caller pays, where that is not the cost; `excess_usd` what was not held before, and so is not charged.
-    """
-
-    id: str
-    requested: str | None
-    model: str | None
-    provider: str | None
-    policy: str | None
-    attempts: list[ReceiptAttempt]
-    cost_usd: msgspec.Raw
-    usage: Usage
-    overhead_ms: float
-    first_byte_ms: float | None
-    duration_ms: float
-    dropped: tuple[str, ...]
-    warnings: tuple[str, ...]
-    excluded: tuple[str, ...]
-    charged_usd: msgspec.Raw = _NOTHING
-    excess_usd: msgspec.Raw = _NOTHING
-
 
 _encode = msgspec.json.Encoder().encode
 _NULL = msgspec.Raw(b"null")
@@ -99,8 +60,8 @@ def write(
             call.dropped,
             (*call.notes, *more) if more else call.notes,
             call.excluded,
-            _NOTHING if charged_nano is None else msgspec.Raw(usd_text(charged_nano).encode()),
-            _NOTHING if not excess_nano else msgspec.Raw(usd_text(excess_nano).encode()),
+            NOTHING if charged_nano is None else msgspec.Raw(usd_text(charged_nano).encode()),
+            NOTHING if not excess_nano else msgspec.Raw(usd_text(excess_nano).encode()),
         )
     )
 
@@ -109,7 +70,7 @@ def _describe(call: Call, one: Attempt) -> ReceiptAttempt:
     deployment, ms = one.deployment, int(one.duration_s * 1e6) / 1000
     if one.error is None and one is call.attempt and not one.continued:
         return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, why=one.why)
-    cost = msgspec.Raw(usd_text(one.cost_nano).encode()) if one.cost_nano else _NOTHING
+    cost = msgspec.Raw(usd_text(one.cost_nano).encode()) if one.cost_nano else NOTHING
     return ReceiptAttempt(deployment.provider, deployment.upstream_model, ms, one.error, one.status, cost, one.continued, one.why)
 
 

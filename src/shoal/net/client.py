@@ -7,9 +7,10 @@ from collections import deque
 
 from shoal.core.errors import Fault
 from shoal.net.dial import connect
+from shoal.net.limits import Timeouts
 from shoal.net.run import in_task
 from shoal.net.target import Target
-from shoal.net.upstream import Heard, Response, Timeouts, Upstream
+from shoal.net.upstream import Heard, Response, Upstream
 
 _IDLE_KEEP_S = 30.0
 _SWEEP_S = 0.1

@@ -48,8 +48,6 @@ class Exchange:
     # class-level defaults: an exchange sets only what differs, which is what makes it cheap
     body = b""
     holder: Any = None  # who asks, as the door found on the headers
-    wording: Callable[[Fault], bytes] = staticmethod(Fault.body)  # how a refusal is said
-    event_wording: Callable[[Fault], bytes] = staticmethod(_event)  # how a stream says that it broke
     settled = False  # the end of the answer depends on the record of it
     told = False  # that there is no such record
     ticket: Any = None  # by which the door admits another request with the same head
@@ -78,6 +76,8 @@ class Exchange:
         self.peer = peer
         self.received_at = at
         self.pieces: list[bytes] = []
+        self.wording: Callable[[Fault], bytes] = Fault.body  # how a refusal is said
+        self.event_wording: Callable[[Fault], bytes] = _event  # how a stream says that it broke
 
     @property
     def gone(self) -> bool:

@@ -1,4 +1,4 @@
-"""How much a caller may send, and for how long; and what is said to one who sends more."""
+"""How much a caller may send, and for how long; what is said to one who sends more; and how long an upstream may take."""
 
 import msgspec
 
@@ -19,6 +19,15 @@ class Limits(msgspec.Struct, frozen=True):
     # a refused request's body up to this size is read and thrown away, so that the caller surely sees the refusal
     discard_bytes: int = 1024 * 1024
     linger_s: float = 2.0
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Seconds to wait for a connection, for the first byte of an answer, between two of its bytes, and for all of it."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 1800.0
 
 
 def head_too_large(limit: int) -> Fault:

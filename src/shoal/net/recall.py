@@ -4,15 +4,13 @@ one holds for every copy of it. So a head is read once, and after that it is loo
 Only what was admitted, and has nothing special about it, is remembered; only a request that came whole in one read is recalled.
 """
 
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 _LENGTHS = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
 _MOST_DIGITS = 9
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
+class Known(NamedTuple):
     """A head as it was read. `ticket` is what the door needs to admit it again."""
 
     method: bytes

@@ -10,21 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 import httptools
-import msgspec
 
 from shoal.core.errors import Fault
+from shoal.net.limits import Timeouts
 from shoal.net.outbox import outbox
 from shoal.net.run import Event
-
-
-class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds to wait for a connection, for the first byte of an answer, between two of its bytes, and for all of it."""
-
-    connect_s: float = 10.0
-    first_byte_s: float = 300.0
-    idle_s: float = 120.0
-    total_s: float = 1800.0
-
 
 _HEAD_LIMIT = 256 * 1024
 _BODY_LIMIT = 256 * 1024 * 1024

@@ -15,8 +15,9 @@ from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.net.client import Pool
+from shoal.net.limits import Timeouts
 from shoal.net.target import parse_target
-from shoal.net.upstream import Heard, Response, Timeouts
+from shoal.net.upstream import Heard, Response
 from shoal.providers.credentials import KeyRing, header_of
 from shoal.providers.prefill import begin
 from shoal.providers.quirks import apply_quirks
@@ -170,10 +171,11 @@ class Channel:
         return f"{'https' if self._target.tls else 'http'}://{self._target.authority}{where}"
 
 
-class Channels(msgspec.Struct, frozen=True):
+class Channels:
     """All upstreams by their provider's name."""
 
-    by_provider: Mapping[str, Channel]
+    def __init__(self, by_provider: Mapping[str, Channel]) -> None:
+        self.by_provider = by_provider
 
     def adapt(self, deployment: Deployment, call: HttpCall) -> HttpCall:
         """A call in the words of the deployment's provider."""

@@ -15,8 +15,8 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.net.client import Pool
+from shoal.net.limits import Timeouts
 from shoal.net.target import parse_target
-from shoal.net.upstream import Timeouts
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105, an address

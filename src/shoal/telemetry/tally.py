@@ -2,8 +2,6 @@
 
 from collections import defaultdict
 
-import msgspec
-
 from shoal.core.ledger import Entry
 from shoal.core.students import PREFIX
 
@@ -11,15 +9,14 @@ STUDENTS, LOCAL = "ft", "minnow"
 """What all students are called in metrics, which anybody may read, and who serves them."""
 
 
-class Counts(msgspec.Struct):
+class Counts:
     """What was counted for one endpoint, model, provider and status since the last publication."""
 
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_nano: int = 0
-    overhead_us: int = 0
-    duration_us: int = 0
+    __slots__ = ("cost_nano", "duration_us", "input_tokens", "output_tokens", "overhead_us", "requests")
+
+    def __init__(self) -> None:
+        self.requests = self.input_tokens = self.output_tokens = 0
+        self.cost_nano = self.overhead_us = self.duration_us = 0
 
 
 Label = tuple[str, str, str, int]

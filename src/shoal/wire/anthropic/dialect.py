@@ -7,7 +7,7 @@ from shoal.core.conversation import Conversation
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
-from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle
+from shoal.core.ports import AnswerReader, AnswerWriter, Passage, Settle, UpstreamDialect
 from shoal.wire.anthropic import answers, errors, forward, requests, streams, writing
 
 
@@ -71,6 +71,6 @@ class Forward:
         return forward.Stream(settle, forward.is_silent)
 
 
-UPSTREAM = Upstream()
-CALLER = Caller()
-FORWARD = Forward()
+UPSTREAM: UpstreamDialect = Upstream()
+CALLER: Caller = Caller()
+FORWARD: Forward = Forward()

@@ -22,7 +22,7 @@ from shoal.wire.anthropic.members import Cache, decode
 from shoal.wire.anthropic.thinking import Asked
 from shoal.wire.anthropic.tools import Choice
 
-OURS = ("models", "provider", "route", "fallbacks", "session_id")
+OURS: tuple[str, ...] = ("models", "provider", "route", "fallbacks", "session_id")
 """Members of a request that tell the gateway what to do."""
 
 _TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard_only": "standard_only"}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 from shoal.core.answer import Answer
 from shoal.core.conversation import Conversation
+from shoal.core.embedding import EmbeddingDialect
 from shoal.core.errors import Fault
 from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
-from shoal.core.ports import AnswerReader
+from shoal.core.ports import AnswerReader, UpstreamDialect
 from shoal.wire.cohere import answers, errors, requests, streams
 from shoal.wire.cohere.embeddings import Embeddings
 
@@ -32,5 +33,5 @@ class Upstream:
         return errors.read(status, headers, body)
 
 
-UPSTREAM = Upstream()
-EMBEDDINGS = Embeddings()
+UPSTREAM: UpstreamDialect = Upstream()
+EMBEDDINGS: EmbeddingDialect = Embeddings()

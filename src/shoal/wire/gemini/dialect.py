@@ -82,8 +82,8 @@ class Forward:
 
 
 UPSTREAM: UpstreamDialect = Upstream()
-CALLER = Caller()
-CALLER_OF_ARRAYS = Caller(array=True)
+CALLER: Caller = Caller()
+CALLER_OF_ARRAYS: Caller = Caller(array=True)
 FORWARD: ForwardPort = Forward()
 FORWARD_TO_ARRAYS: ForwardPort = Forward(array=True)
 EMBEDDINGS: EmbeddingDialect = Embeddings()

@@ -17,7 +17,7 @@ from shoal.wire.gemini.families import on_vertex, resource
 from shoal.wire.gemini.members import Members, decode
 from shoal.wire.gemini.parts import Json
 
-OURS = ("models", "provider", "route", "fallbacks", "session_id", "metadata")
+OURS: tuple[str, ...] = ("models", "provider", "route", "fallbacks", "session_id", "metadata")
 """Members of a caller's request that say how to route it, and are no upstream's business."""
 
 _READ = ("contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "serviceTier", "model", "sessionId", *OURS)

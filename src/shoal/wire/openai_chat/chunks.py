@@ -28,6 +28,7 @@ from shoal.core.answer import (
 from shoal.core.conversation import Citation, Finish, Image
 from shoal.core.errors import Fault
 from shoal.wire.openai_chat import errors, thoughts, usage
+from shoal.wire.openai_chat.shapes import Base
 
 # msgspec takes no Raw in a union: what is absent reads as null
 _ABSENT = msgspec.Raw(b"null")
@@ -113,12 +114,6 @@ class _Choice(msgspec.Struct):
 class _Groq(msgspec.Struct):
     usage: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT  # why a stream stopped early
-
-
-class Base(msgspec.Struct):
-    """MiniMax's, beside what would be an answer."""
-
-    status_code: int | None = None
 
 
 class Chunk(msgspec.Struct):

@@ -16,61 +16,15 @@ from shoal.core.errors import Fault
 from shoal.core.ports import Settle
 from shoal.core.usage import Usage
 from shoal.wire import sse, streamed
-from shoal.wire.openai_chat import chunks, contents, errors, usage
+from shoal.wire.openai_chat import chunks, contents, errors, shapes, usage
 from shoal.wire.openai_chat.manners import Adapted, chooser
 
-# msgspec takes no Raw in a union: what is absent reads as null
-_ABSENT = msgspec.Raw(b"null")
-
-
-class _Answer(msgspec.Struct):
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-    base_resp: chunks.Base | None = None
-    service_tier: msgspec.Raw = _ABSENT
-
-
-class _Message(msgspec.Struct):
-    content: msgspec.Raw = _ABSENT
-
-
-class _Said(msgspec.Struct):
-    message: _Message | None = None
-    finish_reason: str | None = None
-    error: msgspec.Raw = _ABSENT
-
-
-class _Whole(_Answer):
-    choices: list[_Said] | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int | None = None
-    finish_reason: str | None = None
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-
-
-class _Groq(msgspec.Struct):
-    usage: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-
-
-class _Chunk(msgspec.Struct):
-    object: str | None = None
-    usage: msgspec.Raw = _ABSENT
-    service_tier: msgspec.Raw = _ABSENT
-    error: msgspec.Raw = _ABSENT
-    choices: list[_Choice] | None = None
-    x_groq: _Groq | None = None
-
-
-_answer = msgspec.json.Decoder(_Answer)
-_whole = msgspec.json.Decoder(_Whole)
-_chunk = msgspec.json.Decoder(_Chunk)
+_answer = msgspec.json.Decoder(shapes.Answer)
+_whole = msgspec.json.Decoder(shapes.Whole)
+_chunk = msgspec.json.Decoder(shapes.Chunk)
 _HEAD = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 
-OURS = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
+OURS: tuple[str, ...] = ("models", "provider", "route", "fallbacks", "session_id", "store", "metadata")
 """Members of a request that tell the gateway what to do, and would puzzle an upstream."""
 
 
@@ -125,13 +79,13 @@ def complete(body: bytes, settle: Settle, chosen: bool = False) -> bytes:
     return _insert(body, raw, cost, receipt)
 
 
-def _read(body: bytes) -> _Whole:
+def _read(body: bytes) -> shapes.Whole:
     """What must be looked at of a whole answer. Choices that are not such pass as they are."""
     try:
         return _whole.decode(body)
     except msgspec.ValidationError:
         seen = _answer.decode(body)
-        return _Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier, [_Said()])
+        return shapes.Whole(seen.usage, seen.error, seen.base_resp, seen.service_tier, [shapes.Said()])
 
 
 def _insert(body: bytes, raw_usage: bytes, cost: str | None, receipt: bytes) -> bytes:
@@ -166,18 +120,7 @@ def _usage_of(body: bytes) -> bytes:
     return bytes(_answer.decode(sse.data_of(body) or body).usage)  # no line of a JSON object begins with `data:`
 
 
-class _Begun(msgspec.Struct):
-    delta: dict[str, msgspec.Raw] | None = None
-    finish_reason: str | None = None
-    text: msgspec.Raw = _ABSENT
-    message: msgspec.Raw = _ABSENT
-
-
-class _Beginning(msgspec.Struct):
-    choices: list[_Begun] | None = None
-
-
-_beginning = msgspec.json.Decoder(_Beginning)
+_beginning = msgspec.json.Decoder(shapes.Beginning)
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 
 
@@ -242,7 +185,7 @@ class Stream(streamed.Passing):
             self._usage, self._elsewhere = used, data
         return event
 
-    def _pass_usage(self, event: bytes, raw: bytes, chunk: _Chunk) -> bytes:
+    def _pass_usage(self, event: bytes, raw: bytes, chunk: shapes.Chunk) -> bytes:
         self._usage = usage.read(raw, chunk.service_tier) or self._usage
         if not self._wants_usage:
             return event if chunk.choices else b""

@@ -6,42 +6,15 @@ it looked up (https://docs.perplexity.ai/api-reference/chat-completions-post).
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from shoal.core.chat import members_of
 from shoal.core.usage import Usage, service_tier
+from shoal.wire.openai_chat import shapes
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
-
-
-class _PromptDetails(msgspec.Struct):
-    audio_tokens: _Count | None = None
-    cached_tokens: _Count | None = None
-    cache_write_tokens: _Count | None = None
-    cache_creation_input_tokens: _Count | None = None  # Alibaba's
-
-
-class _CompletionDetails(msgspec.Struct):
-    audio_tokens: _Count | None = None
-    reasoning_tokens: _Count | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: _Count | None = None
-    completion_tokens: _Count | None = None
-    total_tokens: _Count | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-    prompt_cache_hit_tokens: _Count | None = None
-    cached_tokens: _Count | None = None
-    reasoning_tokens: _Count | None = None
-    citation_tokens: _Count | None = None
-    num_search_queries: _Count | None = None
-
-
-_usage = msgspec.json.Decoder(_Usage)
+_usage = msgspec.json.Decoder(shapes.Usage)
 
 
 def tier_of(raw: bytes | msgspec.Raw) -> str | None:

@@ -56,6 +56,6 @@ class Caller:
         return errors.write_event(fault, receipt, sequence_number)
 
 
-UPSTREAM = Upstream()
-CALLER = Caller()
-FORWARD = forward.Passing()
+UPSTREAM: Upstream = Upstream()
+CALLER: Caller = Caller()
+FORWARD: forward.Passing = forward.Passing()

@@ -17,7 +17,7 @@ ROUTING = ("models", "provider", "route", "fallbacks", "session_id")
 STATE = ("store", "previous_response_id", "metadata", "background", "conversation")
 """Members about what is kept, which is kept here and by no upstream."""
 
-OURS = (*ROUTING, *STATE)
+OURS: tuple[str, ...] = (*ROUTING, *STATE)
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
