@@ -15,6 +15,9 @@ Auto = Literal["auto"]
 Personal = Literal["redact", "reject", "keep"]
 """What becomes of personal data in rows to learn from."""
 
+HeldOut = Annotated[float, Meta(ge=0.02, le=0.5)]
+"""Which share of the rows is never learnt from, but judged by. Rows of a validation file are judged by instead, where there is one."""
+
 Kind = Annotated[str, Meta(min_length=1, max_length=32)]
 """A kind of student, as the ladder names its rungs."""
 
@@ -45,6 +48,7 @@ class Supervised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hyperparameters: Hyperparameters = Hyperparameters()
     target_quality: Share = 0.0
     pii: Personal = "redact"
+    held_out: HeldOut = 0.2
     students: tuple[Kind, ...] = ()
 
 
@@ -61,6 +65,7 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget_usd: Annotated[float, Meta(ge=0, le=1e6)] | None = None
     samples: Annotated[int, Meta(ge=1, le=16)] = 1
     pii: Personal = "redact"
+    held_out: HeldOut = 0.2
     students: tuple[Kind, ...] = ()
     logs: Logs | None = None
 

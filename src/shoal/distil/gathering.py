@@ -14,13 +14,13 @@ import msgspec
 from shoal.core.errors import Fault
 from shoal.core.fine_tuning import Distillation, Logs, Supervised
 from shoal.core.money import nano_from_usd, usd_text
-from shoal.distil import cleaning, collect, dataset, teach
+from shoal.distil import checks, cleaning, collect, dataset, teach
 from shoal.distil.asking import Away, Gateway, Said
 from shoal.distil.collect import Gathered
 from shoal.distil.dataset import Dataset
 from shoal.distil.licences import decide
 from shoal.distil.rows import Message, Row
-from shoal.distil.split import PARTS
+from shoal.distil.split import PARTS, Shares
 from shoal.distil.student import Kind
 from shoal.distil.telling import Order
 from shoal.distil.watch import Watch
@@ -53,7 +53,8 @@ async def make_dataset(order: Order, plan: Supervised | Distillation, place: Pat
     made = Made("")
     if isinstance(plan, Distillation) and plan.teacher:
         gathered, made = await _teach(gathered, order, plan, place, watch)
-    options = cleaning.Options(pii=plan.pii, seed=order.job.seed)
+    shares = Shares(dev=min(0.1, plan.held_out / 2), test=plan.held_out)
+    options = cleaning.Options(pii=plan.pii, seed=order.job.seed, shares=shares)
     built = await asyncio.to_thread(dataset.build, gathered, datasets, options, validation)
     _tell(built, watch)
     made = msgspec.structs.replace(made, id=built.id)
@@ -98,8 +99,16 @@ async def _read_log(store: Store, order: Order, plan: Supervised | Distillation)
 
 
 async def _teach(gathered: Gathered, order: Order, plan: Distillation, place: Path, watch: Watch) -> tuple[Gathered, Made]:
-    """Have what waits answered; answers that may not teach are left out."""
-    waiting = sum(not row.answer for row in gathered.rows)
+    """Have what waits answered; answers that may not teach are left out. What must not be learnt from is not asked, and not paid."""
+    rejected = Counter(gathered.rejected)
+    asked: list[Row] = []
+    for row in gathered.rows:
+        if not row.answer and (reason := checks.reject(row)) is not None:
+            rejected[reason] += 1
+        else:
+            asked.append(row)
+    gathered = Gathered(tuple(asked), dict(rejected))
+    waiting = sum(not row.answer for row in asked)
     if not waiting:
         return gathered, Made("")
     if not order.key:
@@ -127,7 +136,7 @@ async def _teach(gathered: Gathered, order: Order, plan: Distillation, place: Pa
     finally:
         gateway.close()
     watch.say(f"{plan.teacher} answered {taught.asked} questions for {usd_text(taught.cost_nano)} USD{_reasons(taught.rejected)}")
-    rejected = Counter(gathered.rejected) + Counter(taught.rejected)
+    rejected += Counter(taught.rejected)
     rows = collect.admit(taught.rows, order.overrides, rejected)
     return Gathered(tuple(rows), dict(rejected)), Made("", taught.cost_nano, taught.asked)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.fine_tuning import Hyperparameters, Method
-from shoal.distil import examined, publish
+from shoal.distil import examined, ladder, publish
 from shoal.distil.dataset import task_of
 from shoal.distil.gathering import make_dataset
 from shoal.distil.student import Estimate, Options, Rung, Student, Task
@@ -31,7 +31,11 @@ MADE_BY = "made_by.json"
 _LEARNING_RATE = 1e-3  # what a multiplier of 1 is
 
 
-RUNGS = {"head": ("shoal.distil.head", "HeadRung"), "lora": ("shoal.distil.lora", "Lora")}
+RUNGS = {
+    "tfidf": ("shoal.distil.baseline", "BaselineRung"),
+    "head": ("shoal.distil.head", "HeadRung"),
+    "lora": ("shoal.distil.lora", "Lora"),
+}
 """The kinds of students, cheapest to serve first, and where each is made."""
 
 
@@ -84,28 +88,10 @@ class Workshop:
 
     def choose(self, task: Task) -> Student:
         """The cheapest student that is good enough on dev, or else the best of them."""
-        wanted = self.plan.target_quality
-        best: tuple[float, Student] | None = None
-        unfit: list[str] = []
-        for rung in self._rungs():
-            if (reason := rung.unfit(task)) is not None:
-                unfit.append(f"{rung.name}: {reason}")
-                continue
-            estimate = rung.estimate(task, self.options)
-            how = "measured here" if estimate.measured else "a guess"
-            self.watch.say(f"{rung.name}: about {_duration(estimate.seconds)} ({how}; {estimate.why})")
-            student = rung.train(task, self.place / "rungs" / rung.name, self.options, self.watch)
-            score = self._score(task, student)
-            self.watch.say(
-                f"{rung.name}: {score:.1%} on rows to choose by, trained in {_duration(student.figures.get('train_seconds', 0.0))}"
-            )
-            if best is None or score > best[0]:
-                best = score, student
-            if score >= wanted:
-                break
-        if best is None:
-            raise Fault("invalid_value", f"No kind of student can hold this task. {'; '.join(unfit)}.", param="training_file")
-        return best[1]
+        place, score = self.place / "rungs", functools.partial(self._score, task)
+        chosen = ladder.choose(task, self._rungs(), self.options, self.plan.target_quality, self.watch, place, score)
+        self.tried = chosen.tried
+        return chosen.student
 
     def _rungs(self) -> list[Rung]:
         """The kinds of students that may be tried, cheapest first. Errors: Fault."""
@@ -153,14 +139,14 @@ class Workshop:
             reached = f"The student reaches {verdict[0]:.1%} of its teacher's quality, surely {verdict[1]:.1%}"
             text = f"{reached}; {self.plan.target_quality:.1%} was wished for."
             return Outcome(status="failed", trained_tokens=tokens, error=Trouble("gate_refused", text, "target_quality"))
-        return Outcome(status="succeeded", fine_tuned_model=self._publish(kept), trained_tokens=tokens)
+        return Outcome(status="succeeded", fine_tuned_model=self.put_on_the_shelf(), trained_tokens=tokens)
 
-    def _publish(self, kept: Path) -> str:
+    def put_on_the_shelf(self) -> str:
         """A job's student is published once, also where the process died before it could say so."""
         for one in publish.list_students(self.home):
             if one.card.org_id == self.job.org_id and _made_by(one.directory) == self.job.id:
                 return one.id
-        return publish.publish(self.home, kept, self.job.org_id, self.order.org_name, self.job.suffix or "student")
+        return publish.publish(self.home, self.place / "student", self.job.org_id, self.order.org_name, self.job.suffix or "student")
 
 
 def _options(order: Order, asked: Hyperparameters) -> Options:
@@ -186,7 +172,3 @@ def _made_by(directory: Path) -> str:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
