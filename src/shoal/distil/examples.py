@@ -14,6 +14,7 @@ import torch
 from shoal.core.errors import Fault
 from shoal.distil.pretrained import ChatTokenizer
 from shoal.distil.rows import Row
+from shoal.mini.template import TooLong
 
 _WINDOW = 16  # batches whose rows are sorted by length together
 
@@ -47,7 +48,7 @@ def encode(tokenizer: ChatTokenizer, rows: Sequence[Row], most_tokens: int) -> t
     for row in rows:
         try:
             example = Example(tuple(tokenizer.prompt(row.messages)), tuple(tokenizer.answer(row.answer)))
-        except Fault:  # nobody could ask the student this either
+        except (Fault, TooLong):  # nobody could ask the student this either
             continue
         if row.answer and example.size <= most_tokens:
             examples.append(example)

@@ -49,7 +49,7 @@ class ChatTokenizer:
         self.end = ends[0]
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """The tokens with which the mini asks for the answer to `messages`. Raises core.errors.Fault as the mini does."""
+        """The tokens with which the mini asks for the answer to `messages`. Raises what the mini does: Fault, TooLong."""
         asked = msgspec.convert(messages, list[dialect.Message])
         made = turns.make_turns(asked, turns.ToolUse("none"), None, template_knows_tools=self._template.knows_tools)
         return self._template.encode(made, None, self.context_tokens)
