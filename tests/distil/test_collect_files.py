@@ -27,6 +27,11 @@ def test_a_conversation_s_last_answer_is_the_row_s() -> None:
     assert (rows[0].origin.file_id, rows[0].origin.line, rows[0].origin.rule) == ("file-1", 1, "declared by the uploader")
 
 
+def test_a_user_s_file_says_so_in_every_row() -> None:
+    data = json.dumps({"messages": [USER, ANSWER]}).encode()
+    assert [row.origin.subject for row in from_file(data, "f", "0123456789abcdef").rows] == ["0123456789abcdef"]
+
+
 def test_a_line_without_an_answer_waits_for_one() -> None:
     rows, _ = gather({"messages": [SYSTEM, USER]})
     assert [(row.answer, row.messages[-1]) for row in rows] == [("", USER)]

@@ -44,17 +44,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     most: int = 200_000
 
 
-def from_file(data: bytes, file_id: str) -> Gathered:
+def from_file(data: bytes, file_id: str, subject: str = "") -> Gathered:
     """Rows of a file of JSON lines, as OpenAI's fine-tuning takes them: `messages`, `prompt` and `completion`, or preferences.
 
     https://platform.openai.com/docs/api-reference/fine-tuning/chat-input
-    Of a conversation the last answer is the row's; a line without one is a question that waits for its answer.
+    Of a conversation the last answer is the row's; a line without one is a question that waits for its answer. `subject` is a hash of the
+    user whose data the file is (rows.subject_of).
     """
     rows: list[Row] = []
     rejected: Counter[str] = Counter()
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
-            found = _read_line(line, Origin("file", file_id=file_id, line=number, rule=DECLARED, consent=DECLARED))
+            found = _read_line(line, Origin("file", file_id=file_id, line=number, rule=DECLARED, consent=DECLARED, subject=subject))
             if isinstance(found, Row):
                 rows.append(found)
             else:

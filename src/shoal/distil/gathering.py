@@ -19,7 +19,7 @@ from shoal.distil.asking import Away, Gateway, Said
 from shoal.distil.collect import Gathered
 from shoal.distil.dataset import Dataset
 from shoal.distil.licences import decide
-from shoal.distil.rows import Message, Row
+from shoal.distil.rows import Message, Row, subject_of
 from shoal.distil.split import PARTS, Shares
 from shoal.distil.student import Kind
 from shoal.distil.telling import Order
@@ -81,7 +81,9 @@ async def _read_all(order: Order, plan: Supervised | Distillation, watch: Watch)
 async def _read_file(store: Store, job: Job, file_id: str | None) -> Gathered | None:
     if file_id is None:
         return None
-    return await asyncio.to_thread(collect.from_file, await store.files.read(job.project_id, file_id), file_id)
+    file = await store.files.find(job.project_id, file_id)
+    subject = "" if file is None else subject_of(job.org_id, file.user_id)
+    return await asyncio.to_thread(collect.from_file, await store.files.read(job.project_id, file_id), file_id, subject)
 
 
 async def _read_log(store: Store, order: Order, plan: Supervised | Distillation) -> Gathered:
