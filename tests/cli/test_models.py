@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from shoal.cli.progress import amount
+from shoal.core.identity import OPERATOR
 from shoal.mini.card import Card, write_card
+from shoal.mini.shelf import publish
 
 CONFIG = """
 [providers.up]
@@ -73,3 +75,27 @@ def test_a_hub_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_amounts_say_what_they_count() -> None:
     assert [amount(0, 0), amount(1, 1), amount(3, 12), amount(35_400_000, 98_000_000)] == ["", "", "3/12", "35/98 MB"]
+
+
+def publish_head(home: Path, name: str) -> str:
+    made = home / "made"
+    made.mkdir(exist_ok=True)
+    write_card(made, Card("x", "head", "head", 256, base="minnow"))
+    return publish(home, made, OPERATOR, "operator", name)
+
+
+def test_students_are_listed_rolled_back_and_deleted(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    first, second = publish_head(tmp_path, "a"), publish_head(tmp_path, "a")
+    alias = first.removesuffix(":1")
+    listed = [row["id"] for row in json.loads(run(tmp_path, "models", "--json").stdout)["models"]]
+    assert listed[:4] == ["minnow", first, alias, second]
+    assert run(tmp_path, "students", "rollback", alias).stdout == f"{first}\n"
+    rows = json.loads(run(tmp_path, "students", "list", "--org", "operator", "--json").stdout)["students"]
+    assert [(row["model"], row["current"], row["organisation_id"]) for row in rows] == [(first, True, OPERATOR), (second, False, OPERATOR)]
+    again = run(tmp_path, "students", "rollback", alias)
+    assert again.returncode == 1 and "no version before the current one" in again.stderr
+    assert run(tmp_path, "students", "delete", alias).stdout == f"{first}\n{second}\n"
+    assert json.loads(run(tmp_path, "students", "list", "--json").stdout) == {"students": []}
+    acts = [(act["action"], act["target"]) for act in json.loads(run(tmp_path, "audit", "--json").stdout)["acts"]]
+    assert acts == [("student.delete", second), ("student.delete", first), ("student.current", first)]

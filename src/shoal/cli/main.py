@@ -21,6 +21,7 @@ from shoal.cli import (
     providers,
     pull,
     serve,
+    students,
     usage,
 )
 
@@ -45,6 +46,7 @@ app.add_typer(providers.app, name="providers")
 app.command(name="models")(models.models)
 app.command(name="pull")(pull.pull)
 app.add_typer(distil.app, name="distil")
+app.add_typer(students.app, name="students")
 app.command(name="chat")(chat.chat)
 app.command(name="bench")(bench.bench)
 

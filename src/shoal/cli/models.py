@@ -44,14 +44,18 @@ def models(
 
 
 def list_rows(config: Path | None) -> list[Row]:
-    """Local models first, then those of the configuration. Errors: BadSettings."""
+    """Local models first, then their students, then those of the configuration. Errors: BadSettings."""
     from shoal.mini.catalogue import list_models
     from shoal.mini.pull import read_rows
+    from shoal.mini.shelf import list_students
     from shoal.settings import home, load
 
     settings = load(config)
     cards = {card.name: card for card in list_models(home())}
     local = [Row(name, card.kind, ["mini"], card.context_tokens, ready=True) for name, card in cards.items()]
+    for one in list_students(home()):
+        names = [str(one.name.alias), one.id] if one.current else [one.id]
+        local += [Row(name, one.card.kind, ["mini"], one.card.context_tokens, ready=True) for name in names]
     missing = [Row(name, row.kind, ["mini"], row.context_tokens, ready=False) for name, row in read_rows().items() if name not in cards]
     configured = [
         Row(name, "", [deployment.provider for deployment in model.deployments], None, ready=True)
