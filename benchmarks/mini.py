@@ -101,13 +101,13 @@ class Caller(asyncio.Protocol):
             self.answer.set_result(Answer(self.first_s, tokens, self.usage.get("prompt_tokens", 0), fault))
 
 
-async def ask(url: str, headers: dict[str, str], prompt: str, new_tokens: int) -> Answer:
+async def ask(url: str, headers: dict[str, str], prompt: str, new_tokens: int, model: str = MODEL) -> Answer:
     """Ask one question, streamed, at temperature 0.8."""
     at, loop = urlsplit(url), asyncio.get_running_loop()
     messages = [{"role": "user", "content": prompt}]
     body = json.dumps(
         {
-            "model": MODEL,
+            "model": model,
             "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},

@@ -1,4 +1,4 @@
-"""All benchmarks, or those named (gateway, streams, chaos, ledger, mini, start), in turn: `python benchmarks/run.py [NAME ...] [OPTION]`.
+"""All benchmarks, or those named (gateway, streams, chaos, ledger, mini, students, start): `python benchmarks/run.py [NAME ...] [OPTION]`.
 
 Options go to each of them (--quick, --markdown). What is not installed is left out and said; `peers.py install` installs it.
 """
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("gateway", "streams", "chaos", "ledger", "mini", "start")
+NAMES = ("gateway", "streams", "chaos", "ledger", "mini", "students", "start")
 
 
 def main(arguments: list[str]) -> int:
