@@ -8,15 +8,17 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import openvino
 import pytest
 from jsonschema import Draft202012Validator
-from tiny_gguf import write_tiny
 
 from shoal.mini import catalogue
 from shoal.mini.card import JOB_FILE, Job
 from shoal.mini.conversion import convert
 from shoal.mini.engine import BadGrammar, Full, Piece, Sampling
-from shoal.mini.openvino import QUEUE, SLOTS, OpenVinoEngine
+from shoal.mini.openvino import GRAPH_FILE, MODEL_DIRECTORY, QUEUE, SLOTS, OpenVinoEngine, count_token_bytes
+from shoal.mini.stepper import Stepper
+from tiny_gguf import write_tiny
 
 
 @pytest.fixture(scope="module")
@@ -256,3 +258,33 @@ def test_prepared_models_are_listed(home: Path) -> None:
     assert [card.name for card in catalogue.list_models(home)] == ["tiny"]
     assert catalogue.prepared(home, "tiny")
     assert catalogue.measured_speed(home, "tiny").decode_tokens_per_s > 0
+
+
+async def test_two_engines_take_turns_and_one_can_go(home: Path) -> None:
+    stepper = Stepper()
+    one, two = (catalogue.load_engine(home, "tiny", 1, pytest.fail, stepper=stepper, cache_bytes=4 << 20) for _ in range(2))
+    assert isinstance(one, OpenVinoEngine) and isinstance(two, OpenVinoEngine)
+    try:
+        alone, _, _ = await ask(one, Sampling(12, 0.0))
+        both = await asyncio.gather(*(ask(engine, Sampling(12, 0.0)) for engine in (one, two) * 8))
+        assert {text for text, _, _ in both} == {alone}
+        sinks = [Sink() for _ in range(4)]
+        for sink in sinks:
+            two.submit([1, 2, 3], Sampling(200, 0.0), sink)
+        await asyncio.wait_for(sinks[0].first, 60)
+        await asyncio.to_thread(one.close)
+        late = Sink()
+        one.submit([1, 2, 3], Sampling(4, 0.0), late)
+        assert (await asyncio.wait_for(late.last, 60)).error == "the model was unloaded"
+        assert all([(await asyncio.wait_for(sink.last, 60)).finish in ("stop", "length") for sink in sinks])
+    finally:
+        await asyncio.to_thread(two.close)
+        stepper.close()
+
+
+def test_a_cache_is_measured_by_the_graph(home: Path) -> None:
+    directory = catalogue.find_directory(home, "tiny") / MODEL_DIRECTORY
+    state = openvino.Core().read_model(directory / GRAPH_FILE)
+    kept = [node.output(0).partial_shape for node in state.get_ops() if node.get_type_name() == "ReadValue"]
+    numbers = sum(shape[1].get_length() * shape[3].get_length() for shape in kept)
+    assert kept and count_token_bytes(directory) in (2 * numbers, 4 * numbers)
