@@ -125,7 +125,9 @@ def measure_sparse(task: Task, given: Given, verdict: Verdict) -> list[dict[str,
     examples, dev, test = (encode(own, rows, lora.MOST_TOKENS)[0] for rows in (task.train, task.dev, task.test))
     known = shrink.trim(teacher, trimmed.kept)
     shape = shrink.Shape(SPARSE_LAYERS, SPARSE_GROUPS, known.config.intermediate_size // 2, len(trimmed.kept))
-    dense = shrink.cut(known, shape, shrink.measure(known, examples[:256]))
+    with loop.computing(known, loop.choose_precision()):
+        importance = shrink.measure(known, examples[:256])
+    dense = shrink.cut(known, shape, importance)
     lora.choose_attention(dense, examples)
     plan = loop.Plan(epochs=given.epochs or 3, learning_rate=2e-3, batch_size=32, evaluations=1)
     rows = sparse.compare(dense, examples, dev, test, plan, EXPERTS, SEEDS, given.place / "sparse", Show())

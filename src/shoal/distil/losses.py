@@ -22,7 +22,7 @@ from shoal.distil.watch import Watch
 
 FILE = "lessons.npz"
 _PART_TOKENS = 4096
-_LEAST = 1e-30  # the least probability of all tokens that a lesson does not name
+_LEAST = 1e-6  # the least probability of all tokens that a lesson does not name: f32 knows no 1 - p below it
 
 
 class Mix(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ def coarsen(logprobs: Any, named: Any) -> Any:
     No divergence of two distributions grows by this, and none is below 0, which leaving the others out would not guarantee.
     """
     chosen = logprobs.gather(-1, named)
-    others = torch.log1p(-chosen.exp().sum(-1, keepdim=True).clamp(max=1 - 1e-6)).clamp(min=float(np.log(_LEAST)))
+    others = torch.log1p(-chosen.exp().sum(-1, keepdim=True).clamp(max=1 - _LEAST))
     return torch.cat((chosen, others), -1)
 
 

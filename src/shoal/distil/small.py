@@ -135,7 +135,9 @@ def make_tokenizer(trimmed: Trimmed, teacher: Path, directory: Path) -> ChatToke
 def cut(teacher: Any, examples: Sequence[Example], most_parameters: int) -> Any:
     """The student, as it is before it learns: what matters most of a trimmed teacher, on some of the task's rows."""
     shape = shrink.fit(teacher.config, teacher.config.vocab_size, most_parameters)
-    return shrink.cut(teacher, shape, shrink.measure(teacher, examples[:_MEASURED_ROWS]))
+    with loop.computing(teacher, loop.choose_precision()):
+        importance = shrink.measure(teacher, examples[:_MEASURED_ROWS])
+    return shrink.cut(teacher, shape, importance)
 
 
 def make_plan(options: Options) -> loop.Plan:
