@@ -18,6 +18,7 @@ from sqlalchemy import URL, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shoal.core.errors import Fault
+from shoal.storage import job_tables, kept_tables  # noqa: F401 - so that all tables are in the metadata
 from shoal.storage.database import POSTGRES, find_file, open_engine, parse_address
 from shoal.storage.schema import metadata
 from shoal.storage.upgrade import ensure_schema, read_version, upgrade

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shoal.storage.bulk import storable
 from shoal.storage.database import writing
-from shoal.storage.schema import bodies, completion_labels, completions
+from shoal.storage.kept_tables import bodies, completion_labels, completions
 
 MOST_BYTES = 16 * 1024 * 1024
 """A longer body is not kept."""

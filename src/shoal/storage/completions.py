@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shoal.storage.bodies import label_rows
 from shoal.storage.database import writing
+from shoal.storage.kept_tables import bodies, completion_labels, completions
 from shoal.storage.pages import Mark, cut
-from shoal.storage.schema import bodies, completion_labels, completions
 
 Order = Sequence[ColumnElement[Any]]
 MOST_PAGE_BYTES = 16 * 1024 * 1024

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shoal.storage.bulk import storable
 from shoal.storage.database import writing
 from shoal.storage.identifiers import new_id, now_ms
+from shoal.storage.kept_tables import bodies, completions, feedback
 from shoal.storage.pages import Mark, cut
-from shoal.storage.schema import bodies, completions, feedback, requests
+from shoal.storage.schema import requests
 
 
 class Opinion(msgspec.Struct, frozen=True, kw_only=True):

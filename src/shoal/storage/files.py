@@ -18,8 +18,8 @@ from shoal.core.errors import Fault
 from shoal.storage.bulk import storable
 from shoal.storage.database import gate, writing
 from shoal.storage.identifiers import new_id, now_ms
+from shoal.storage.kept_tables import file_parts, files
 from shoal.storage.pages import Mark, cut
-from shoal.storage.schema import file_parts, files
 
 PART_BYTES = 1024 * 1024
 MOST_FILES = 1_000

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shoal.core.errors import Fault
 from shoal.storage.bulk import storable
 from shoal.storage.database import writing
-from shoal.storage.schema import response_items, responses
+from shoal.storage.kept_tables import response_items, responses
 
 RETENTION_MS = 30 * 24 * 3600 * 1000
 CHAIN_MAX_RESPONSES = 500

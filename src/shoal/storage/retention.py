@@ -14,7 +14,8 @@ from shoal.storage.audit import record
 from shoal.storage.bulk import storable
 from shoal.storage.database import writing
 from shoal.storage.identifiers import now_ms
-from shoal.storage.schema import api_keys, bodies, feedback, files, organisations, projects, requests, responses
+from shoal.storage.kept_tables import bodies, feedback, files, responses
+from shoal.storage.schema import api_keys, organisations, projects, requests
 from shoal.storage.windows import DAY_MS
 
 STEP_ROWS = 2_000

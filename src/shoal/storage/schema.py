@@ -10,9 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    Float,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -32,13 +30,13 @@ DEFAULT_PROJECT: Final = "proj_default"
 metadata = MetaData()
 
 
-def _partial(name: str, table: Table, *columns: str, where: str, unique: bool = False) -> None:
+def partial(name: str, table: Table, *columns: str, where: str, unique: bool = False) -> None:
     """An index of the rows that fulfil `where` alone."""
     Index(name, *(table.c[column] for column in columns), unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 def _unique(name: str, table: Table, *columns: str, where: str) -> None:
-    _partial(name, table, *columns, where=where, unique=True)
+    partial(name, table, *columns, where=where, unique=True)
 
 
 api_keys = Table(
@@ -95,7 +93,7 @@ requests = Table(
     Index("requests_key_at", "key_id", "at_ms"),
     Index("requests_project_at", "project_id", "at_ms"),
 )
-_partial("requests_user", requests, "user_id", where="user_id IS NOT NULL")
+partial("requests_user", requests, "user_id", where="user_id IS NOT NULL")
 
 
 def _usage(name: str, owner: str) -> Table:
@@ -128,32 +126,6 @@ journal_offsets = Table(
     metadata,
     Column("segment", Text, primary_key=True),
     Column("folded_bytes", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-responses = Table(
-    "responses",
-    metadata,
-    Column("key_id", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("previous_id", Text),
-    Column("created_at_ms", BigInteger, nullable=False),
-    Column("expires_at_ms", BigInteger, nullable=False),
-    Column("input", LargeBinary, nullable=False),  # a JSON array: the request's own items
-    Column("response", LargeBinary, nullable=False),  # the JSON object as the caller got it
-    Column("user_id", Text),
-    Index("responses_expiry", "expires_at_ms"),
-)
-_partial("responses_user", responses, "user_id", where="user_id IS NOT NULL")
-
-response_items = Table(
-    "response_items",
-    metadata,
-    Column("key_id", Text, primary_key=True),
-    Column("item_id", Text, primary_key=True),
-    Column("response_id", Text, nullable=False),
-    ForeignKeyConstraint(["key_id", "response_id"], ["responses.key_id", "responses.id"], ondelete="CASCADE"),
-    Index("response_items_response", "key_id", "response_id"),
     sqlite_with_rowid=False,
 )
 
@@ -344,91 +316,3 @@ alerts = Table(
     Column("ended_at_ms", BigInteger),  # NULL: it still holds
 )
 _unique("alerts_open", alerts, "org_id", "kind", where="ended_at_ms IS NULL")
-
-bodies = Table(
-    "bodies",
-    metadata,
-    Column("request_id", Text, primary_key=True),
-    Column("key_id", Text, nullable=False),
-    Column("project_id", Text, nullable=False),
-    Column("user_id", Text),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("request", LargeBinary, nullable=False),  # both compressed
-    Column("response", LargeBinary, nullable=False),
-    Index("bodies_project_at", "project_id", "at_ms"),
-)
-_partial("bodies_user", bodies, "user_id", where="user_id IS NOT NULL")
-
-completions = Table(  # what is known of a chat whose bodies are kept, so that it can be found
-    "completions",
-    metadata,
-    Column("request_id", Text, ForeignKey("bodies.request_id", ondelete="CASCADE"), primary_key=True),
-    Column("project_id", Text, nullable=False),
-    Column("id", Text, nullable=False),  # the one in the answer
-    Column("at_ms", BigInteger, nullable=False),
-    Column("requested_model", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("provider", Text, nullable=False),
-    Column("asked", Boolean, nullable=False),  # for by `store: true`, and not only by the project
-    Index("completions_id", "project_id", "id", unique=True),
-    Index("completions_at", "project_id", "at_ms", "request_id"),
-    Index("completions_model", "project_id", "model", "at_ms", "request_id"),
-    Index("completions_requested", "project_id", "requested_model", "at_ms", "request_id"),
-)
-
-completion_labels = Table(  # their `metadata`
-    "completion_labels",
-    metadata,
-    Column("request_id", Text, ForeignKey("completions.request_id", ondelete="CASCADE"), primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("project_id", Text, nullable=False),
-    Column("value", Text, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Index("completion_labels_value", "project_id", "name", "value", "at_ms", "request_id"),
-    sqlite_with_rowid=False,
-)
-
-feedback = Table(
-    "feedback",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("request_id", Text, nullable=False),
-    Column("key_id", Text, nullable=False),  # whose word it is
-    Column("project_id", Text, nullable=False),
-    Column("user_id", Text),  # of the request
-    Column("at_ms", BigInteger, nullable=False),
-    Column("score", Float),
-    Column("label", Text),
-    Column("comment", Text),
-    Column("correction", LargeBinary),  # a JSON object: the message that would have been better
-    Index("feedback_request", "request_id", "key_id", unique=True),
-    Index("feedback_project_at", "project_id", "at_ms", "id"),
-)
-_partial("feedback_user", feedback, "user_id", where="user_id IS NOT NULL")
-
-files = Table(
-    "files",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("project_id", Text, nullable=False),
-    Column("key_id", Text, nullable=False),
-    Column("user_id", Text),
-    Column("purpose", Text, nullable=False),
-    Column("filename", Text, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("digest", LargeBinary, nullable=False),  # SHA-256 of its bytes
-    Column("created_at_ms", BigInteger, nullable=False),
-    Column("expires_at_ms", BigInteger),
-    Column("whole", Boolean, nullable=False),  # or its parts are still being written
-    Index("files_project_at", "project_id", "created_at_ms", "id"),
-)
-_partial("files_expiry", files, "expires_at_ms", where="expires_at_ms IS NOT NULL")
-_partial("files_user", files, "user_id", where="user_id IS NOT NULL")
-
-file_parts = Table(
-    "file_parts",
-    metadata,
-    Column("file_id", Text, ForeignKey("files.id", ondelete="CASCADE"), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("data", LargeBinary, nullable=False),  # compressed
-)
