@@ -116,6 +116,26 @@ def test_of_several_answers_the_commonest_is_taken_unless_one_was_corrected() ->
     assert strict.rejected == {"answers disagree": 4}
 
 
+def test_of_texts_the_one_that_is_most_like_the_others_is_taken() -> None:
+    asked = question(1)
+    texts = ("The card was sent on Monday by post.", "The card was sent by post on Monday.", "Bananas are yellow and grow in warm places.")
+    several = [row(asked, answer, f"r{at}") for at, answer in enumerate(texts)]
+    others = [row(question(seed), f"{question(seed + 50)} and so on, in many words.") for seed in range(2, 9)]
+    chosen = [one.answer for part in clean(Gathered((*several, *others)), Options()).parts.values() for one in part]
+    assert len(set(chosen) & set(texts[:2])) == 1
+    assert texts[2] not in chosen
+    assert clean(Gathered((*several, *others)), Options(least_agreement=0.9)).rejected == {"answers disagree": 3}
+
+
+def test_an_answer_that_is_no_json_agrees_with_none_that_is() -> None:
+    asked = question(1)
+    several = [row(asked, answer, f"r{at}") for at, answer in enumerate(('{"a": 1, "b": 2}', "I cannot.", '{"b": 2, "a": 1}'))]
+    others = [row(question(seed), json.dumps({"a": seed, "b": 2})) for seed in range(2, 40)]
+    chosen = [one.answer for part in clean(Gathered((*several, *others)), Options()).parts.values() for one in part]
+    assert len(chosen) == 39
+    assert "I cannot." not in chosen
+
+
 def test_near_duplicates_with_the_same_answer_are_kept_once_and_with_another_twice() -> None:
     text = " ".join(question(seed) for seed in range(3))
     twins = (row(text, "pin"), row(f"{text} please", "pin"), row(f"{text} now", "card"))

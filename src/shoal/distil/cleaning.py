@@ -21,6 +21,8 @@ from shoal.guard import pii
 
 _ALIKE = 0.8
 """Rows that are this similar are in the same part."""
+_COMPARED = 32
+"""Of different answers to a question the commonest ones are compared."""
 _RARE = 20
 """A label is rare when it occurs once, and the others so many times as often."""
 
@@ -111,20 +113,18 @@ def _rank(row: Row) -> tuple[str, ...]:
 
 
 def _agree(rows: Sequence[Row], options: Options, rejected: Counter[str]) -> list[Row]:
-    """Each question once, with the answer that was corrected, or else given most often."""
+    """Each question once, with the answer that was corrected, or else the one that agrees most with the others."""
     asked: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
         asked[" ".join(f"{message['role']} {message['content']}" for message in row.messages).casefold()].append(row)
+    kind = _kind_of([row.answer for row in rows if row.answer], options)[0]
     agreed = []
     for same in asked.values():
         same.sort(key=_rank)
         corrected = [row for row in same if row.origin.rule == CORRECTED]
         answered = corrected or [row for row in same if row.answer] or same
-        votes = Counter(graders.normalise_label(row.answer) for row in answered)
-        spelt = Counter(row.answer for row in answered)
-        chosen = max(answered, key=lambda row: (votes[graders.normalise_label(row.answer)], spelt[row.answer]))
-        share = votes[graders.normalise_label(chosen.answer)] / votes.total()
-        if share < options.least_agreement:
+        chosen, agreement = _choose(kind, answered)
+        if agreement < options.least_agreement:
             rejected["answers disagree"] += len(same)
         else:
             agreed.append(chosen)
@@ -133,14 +133,42 @@ def _agree(rows: Sequence[Row], options: Options, rejected: Counter[str]) -> lis
     return agreed
 
 
+def _choose(kind: Kind, rows: Sequence[Row]) -> tuple[Row, float]:
+    """The row whose answer agrees most with all of them, and how much, from 0 to 1: of labels, the share that says the same."""
+    if len(rows) == 1:
+        return rows[0], 1.0
+    spelt = Counter(row.answer for row in rows)
+    said = Counter(graders.normalise_label(row.answer) for row in rows).most_common(_COMPARED)
+    first = {graders.normalise_label(row.answer): row.answer for row in reversed(rows)}
+
+    def agree(one: str, other: str) -> float:
+        if kind == "label" or one == other:
+            return float(one == other)
+        try:
+            return graders.grade(kind, first[one], first[other])
+        except ValueError:  # an answer that is not of this kind is like no other
+            return 0.0
+
+    total = sum(count for _, count in said)
+    agreement = {one: sum(count * agree(one, other) for other, count in said) / total for one, _ in said}
+    chosen = max(agreement, key=lambda one: (agreement[one], first[one]))
+    row = max((row for row in rows if graders.normalise_label(row.answer) == chosen), key=lambda row: spelt[row.answer])
+    return row, agreement[chosen]
+
+
+def _kind_of(answers: Sequence[str], options: Options) -> tuple[Kind, Sequence[str]]:
+    if options.labels:
+        return "label", options.labels
+    return kind_of(answers) if answers else ("text", ())
+
+
 def _find_odd(rows: Sequence[Row], groups: Sequence[int], options: Options) -> dict[int, str]:
     """Places of rows whose answer is not of the kind that the others are, or likely wrong, with the reason."""
     places = [place for place, row in enumerate(rows) if row.answer]
     if not places:
         return {}
     answered, answers = [rows[place] for place in places], [rows[place].answer for place in places]
-    kind: Kind
-    kind, labels = ("label", options.labels) if options.labels else kind_of(answers)
+    kind, labels = _kind_of(answers, options)
     if kind == "label":
         allowed = options.labels or _common(answers, labels)
         odd = checks.odd_labels(answered, allowed, [groups[place] for place in places])

@@ -29,6 +29,8 @@ from shoal.storage.store import Store, open_store
 
 MADE = "dataset.json"
 TAUGHT = "taught"
+_LEAST_AGREEMENT = 0.6
+"""Of several answers of a teacher to one question: two of three labels the same, or texts that are much alike."""
 _MOST_ANSWER_TOKENS = 1024
 _KINDS: tuple[Kind, ...] = ("label", "json", "number", "text")
 _AT_ONCE = 8
@@ -54,7 +56,8 @@ async def make_dataset(order: Order, plan: Supervised | Distillation, place: Pat
     if isinstance(plan, Distillation) and plan.teacher:
         gathered, made = await _teach(gathered, order, plan, place, watch)
     shares = Shares(dev=min(0.1, plan.held_out / 2), test=plan.held_out)
-    options = cleaning.Options(pii=plan.pii, seed=order.job.seed, shares=shares)
+    agreement = _LEAST_AGREEMENT if isinstance(plan, Distillation) and plan.samples > 1 else 0.0
+    options = cleaning.Options(pii=plan.pii, seed=order.job.seed, shares=shares, least_agreement=agreement)
     built = await asyncio.to_thread(dataset.build, gathered, datasets, options, validation)
     _tell(built, watch)
     made = msgspec.structs.replace(made, id=built.id)
