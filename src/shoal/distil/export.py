@@ -69,7 +69,8 @@ def write_gguf(model: Any, base: Path, target: Path, changed: Mapping[str, Any])
     partial = target.with_suffix(".partial")
     writer = GGUFWriter(partial, architecture)
     try:
-        _write_metadata(writer, reader, fields, {**describe(model.config, architecture, fields), **changed})
+        writer.add_file_type(LlamaFileType.MOSTLY_F16)
+        copy_metadata(writer, reader, fields, {**describe(model.config, architecture, fields), **changed})
         for name, values in tensors.items():
             kind = GGMLQuantizationType.F32 if values.dtype == np.float32 else GGMLQuantizationType.F16
             writer.add_tensor_info(name, values.shape, values.dtype, values.nbytes, kind)
@@ -116,7 +117,8 @@ def describe(config: Any, architecture: str, fields: Fields) -> dict[str, Any]:
     return {key: value for stem, value in said.items() if (key := f"{architecture}.{stem}") in fields}
 
 
-def _write_metadata(writer: GGUFWriter, reader: GGUFReader, fields: Fields, changed: Mapping[str, Any]) -> None:
+def copy_metadata(writer: GGUFWriter, reader: GGUFReader, fields: Fields, changed: Mapping[str, Any]) -> None:
+    """Write what a GGUF says of itself, but for the kind of its weights, with some of it `changed`."""
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type", "general.quantization_version"):
             continue
@@ -124,4 +126,3 @@ def _write_metadata(writer: GGUFWriter, reader: GGUFReader, fields: Fields, chan
         writer.add_key_value(name, changed.get(name, fields[name]), field.types[0], sub_type=inner)
     for name in changed.keys() - fields.keys():
         writer.add_uint32(name, changed[name])
-    writer.add_file_type(LlamaFileType.MOSTLY_F16)
