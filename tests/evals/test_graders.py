@@ -74,7 +74,8 @@ def test_fields_are_paths_and_values() -> None:
     gold = '{"name": "Ann", "age": 30, "tags": ["a", "b"]}'
     assert grade("json", '{"age": 30.0, "tags": ["b", "a"], "name": " Ann "}', gold) == 1
     assert graders.tally('{"name": "Ann", "age": "30", "tags": ["a"]}', gold) == Tally(2, 3, 4)
-    assert grade("json", "no JSON", gold) == 0
+    assert graders.tally("no JSON", gold) == Tally(0, 1, 4)
+    assert grade("json", "no JSON", "no JSON") == 1
     assert grade("json", "```json\n" + gold + "\n```", gold) == 1
     assert grade("json", '{"name": true}', '{"name": 1}') == 0
 

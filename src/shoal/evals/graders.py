@@ -74,15 +74,8 @@ def read_json(text: str) -> Any:
 
 
 def tally(answer: str, gold: str) -> Tally:
-    """The fields of two JSON texts compared: a field is a path and a value, lists are bags. An answer that is not JSON said one wrong.
-
-    Raises ValueError when `gold` is not JSON.
-    """
-    wanted = _list_fields(read_json(gold))
-    try:
-        said = _list_fields(read_json(answer))
-    except ValueError:
-        return Tally(0, 1, wanted.total())
+    """The fields of two JSON texts compared: a field is a path and a value, lists are bags. A text that is not JSON is one field."""
+    said, wanted = _read_fields(answer), _read_fields(gold)
     return Tally((wanted & said).total(), said.total(), wanted.total())
 
 
@@ -121,6 +114,13 @@ def _grade_fields(answer: str, gold: str) -> float:
 
 
 _GRADERS = {"label": _grade_label, "json": _grade_fields, "spans": _grade_fields, "number": _grade_number, "text": measure_rouge_l}
+
+
+def _read_fields(text: str) -> "Counter[tuple[str, str]]":
+    try:
+        return _list_fields(read_json(text))
+    except ValueError:
+        return Counter({("not JSON", text.strip()): 1})
 
 
 def _list_fields(value: Any) -> "Counter[tuple[str, str]]":
