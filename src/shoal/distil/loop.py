@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     epochs: float = 3
     learning_rate: float = 5e-4
     batch_size: int = 16
-    part_tokens: int = 2048
+    part_tokens: int = 1024
     warmup: float = 0.05
     weight_decay: float = 0.0
     most_norm: float = 1.0
@@ -146,7 +146,7 @@ def answer_logits(model: Any, batch: Batch) -> Any:
     return model.get_output_embeddings()(hidden.flatten(0, 1)[batch.places]).float()
 
 
-def measure_loss(model: Any, examples: Sequence[Example], part_tokens: int = 2048, loss: Loss = answer_loss) -> float:
+def measure_loss(model: Any, examples: Sequence[Example], part_tokens: int = 1024, loss: Loss = answer_loss) -> float:
     """The mean loss a token of the answers."""
     sizes = [example.size for example in examples]
     was, total = model.training, 0.0
