@@ -5,6 +5,7 @@ Every row that is left out is counted by its reason. The outcome depends on the 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import msgspec
@@ -90,7 +91,8 @@ def _check(rows: Iterable[Row], options: Options, rejected: Counter[str], redact
             continue
         found = Counter[str]()
         if options.pii != "keep" and reason is None:
-            found.update(span.kind for text in (*(message["content"] for message in row.messages), row.answer) for span in pii.find(text))
+            for text in (*(message["content"] for message in row.messages), row.answer):
+                found.update(_find_personal(text))
         if found and options.pii == "reject":
             rejected["personal data"] += 1
         elif found:
@@ -99,6 +101,12 @@ def _check(rows: Iterable[Row], options: Options, rejected: Counter[str], redact
         else:
             passed.append(row)
     return passed
+
+
+@lru_cache(maxsize=1024)
+def _find_personal(text: str) -> tuple[str, ...]:
+    """The kinds of personal data in a text; instructions and labels are the same in most rows, and looked at once."""
+    return tuple(span.kind for span in pii.find(text))
 
 
 def _redact(row: Row) -> Row:
