@@ -75,7 +75,8 @@ class Callers:
         async def call(model: str) -> None:
             nonlocal tokens
             while time.perf_counter() - began < seconds:
-                tokens += (await self.ask(model)).tokens
+                answer = await self.ask(model)
+                tokens += answer.tokens
 
         await asyncio.gather(*(call(models[i % len(models)]) for i in range(callers)))
         return tokens / (time.perf_counter() - began)
