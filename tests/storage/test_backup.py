@@ -11,6 +11,8 @@ from sqlalchemy import inspect
 
 from shoal.core.errors import Fault
 from shoal.storage import backup
+from shoal.storage.bodies import Body, Chat
+from shoal.storage.feedback import Opinion, Subject
 from shoal.storage.store import Store, open_store
 
 
@@ -28,6 +30,10 @@ async def fill(store: Store, home: Path) -> str:
     grant = await lender.borrow(key, 100, 100)
     await fold(store, home, [firm.entry(key, 50, grant.lease, user_id="ada")])
     await store.responses.save(key, b'{"id":"resp_1","output":[{"id":"msg_1"}]}', [])
+    chat = Chat("chatcmpl-1", True, "gpt", "openai/gpt", "openai", {"task": "tag"})
+    await store.bodies.save([Body("req_x", key, firm.project_id, "ada", 1, b"{}", b"{}", chat)])
+    await store.feedback.give(firm.project_id, key, Subject("req_x", "ada"), Opinion(score=0.1, correction=b"{}"))
+    await store.files.keep(firm.project_id, key, "batch", "x", bytes(range(256)) * 10_000)
     await store.credentials.put("openai", "sk-x", bytes(32))
     lender.close()
     return firm.id
