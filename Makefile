@@ -10,14 +10,17 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(HERE)
 ARGS ?=
 export PYTHON
 
-.PHONY: help serve test lint bench clean
+.PHONY: help serve compile test lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 serve: $(INSTALLED) ## install, fetch the mini's weights and serve on 127.0.0.1:8400
-	@exec $(BIN)/python -m shoal serve $(ARGS)
+	@$(BIN)/python scripts/compile.py --beside & exec $(BIN)/python -m shoal serve $(ARGS)
+
+compile: $(INSTALLED) ## compile the request's path, which takes a minute (serve does it beside serving, for the next start)
+	@$(BIN)/python scripts/compile.py
 
 test: lint ## lint, types, layers and every test
 	$(BIN)/python -m pytest $(ARGS)

@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 from harness import BENCH, GATEWAY_CORE, GENERATOR_CORE, PINNED, ROOT
 
+from shoal.wiring import compiled
+
 
 def describe_machine() -> dict[str, object]:
     """The machine as a record: processor, cores, the vector and matrix features that matter, memory, systems' versions, load."""
@@ -36,6 +38,7 @@ def describe_machine() -> dict[str, object]:
         "memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
+        "path": "compiled" if compiled.is_there() else "not compiled",
         "load": f"load before {os.getloadavg()[0]:.2f}",
     }
 
@@ -118,7 +121,7 @@ def show_command() -> str:
 def introduce(name: str, markdown: bool) -> dict[str, object]:
     """Print what runs, on what; warn when the machine is not idle. Answers the machine's description."""
     machine = describe_machine()
-    line = ", ".join(f"{name} {value}" if name in ("cores", "python") else str(value) for name, value in machine.items())
+    line = ", ".join(f"{name} {value}" if name in ("cores", "python", "path") else str(value) for name, value in machine.items())
     print(f"{'## ' if markdown else ''}{name}\n\n{line}\n{show_command()}")
     if os.getloadavg()[0] > 0.5:
         print(f"(the machine is not idle: its load is {os.getloadavg()[0]:.1f}; these numbers will be poor)", file=sys.stderr)

@@ -69,4 +69,4 @@ def test_pips_settings_reach_uv_and_its_own_win(install: ModuleType, monkeypatch
 
 def test_make_knows_its_targets() -> None:
     done = subprocess.run(["make", "-C", str(ROOT), "--no-print-directory", "help"], capture_output=True, text=True)
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["help", "serve", "test", "lint", "bench", "clean"]
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["help", "serve", "compile", "test", "lint", "bench", "clean"]

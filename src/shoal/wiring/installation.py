@@ -91,7 +91,8 @@ def warn(settings: Settings, home: Path) -> list[str]:
 
 
 def _worker(number: int, config: Path | None, listener: int, socket: Path | None, desk: Path, metrics: Path) -> Child:
-    argv = [sys.executable, "-m", "shoal.wiring.worker", "--fd", str(listener), "--number", str(number), "--desk-socket", str(desk)]
+    argv = [sys.executable, "-m", "shoal.wiring.compiled", "shoal.wiring.worker"]
+    argv += ["--fd", str(listener), "--number", str(number), "--desk-socket", str(desk)]
     if config is not None:
         argv += ["--config", str(config)]
     if socket is not None:
