@@ -1,8 +1,9 @@
 """What every request passes before anything else looks at it: its path as it was sent, and its key.
 
-Nothing behind it is open. The one path of the admin API that needs no key is where payments are told of: what is sent there is signed; under
-/v1 a worker has looked at the key, and says whose it is. A path with anything but plain letters is nobody's, so that none can be read in two
-ways. Keys are found by their SHA-256, which says nothing about how near a guess was, and what is no key for administration opens nothing.
+Nothing behind it is open. The one path of the admin API that needs no key is where payments are told of: what is sent there is signed;
+under /v1 a worker has looked at the key, and says whose it is. A path with anything but plain letters is nobody's, so that none can be read
+in two ways. Keys are found by their SHA-256, which says nothing about how near a guess was, and what is no key for administration opens
+nothing.
 """
 
 import hashlib
