@@ -23,7 +23,9 @@ from shoal.mini.gguf import open_gguf, read_fields
 from tiny_gguf import TEMPLATE, make_tensors, write_tiny
 
 ROWS = [
-    Row(({"role": "user", "content": word * (1 + i % 3)},), answer) for i in range(20) for word, answer in (("he", "hello"), ("wo", "hello"))
+    Row(({"role": "user", "content": word * (1 + i % 3)},), answer)
+    for i in range(20)
+    for word, answer in (("he", "hello"), ("wo", "hello"))
 ]
 TASK = Task("text", ROWS, ROWS[:4], ROWS[:4])
 
@@ -172,6 +174,27 @@ def test_a_training_called_off_leaves_a_checkpoint_and_goes_on(home: Path, tmp_p
     with pytest.raises(Cancelled):
         Lora().train(TASK, tmp_path, options, CalledOff())
     assert (tmp_path / "training" / loop.CHECKPOINT).exists() and not (tmp_path / "model.json").exists()
+
+
+def test_a_training_whose_export_failed_is_not_trained_again(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(Silent):
+        steps = 0
+
+        def step(self, stage: str, done: int, total: int, **figures: float) -> None:
+            self.steps += stage == "training"
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    watch, options = Counting(), Options(home=home, base="tiny", threads=1, epochs=1, batch_size=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "save", fail)
+        with pytest.raises(OSError, match="No space"):
+            Lora().train(TASK, tmp_path, options, watch)
+    assert watch.steps == 5
+    again = Lora().train(TASK, tmp_path, options, watch)
+    assert watch.steps == 5 == again.figures["steps"] and read_card(tmp_path).base == "tiny"
+    assert not (tmp_path / "training").exists()
 
 
 def test_an_estimate_is_measured_and_tells_why(home: Path) -> None:

@@ -5,6 +5,7 @@ needs less memory, and less time a token, since the base's own weights need no g
 """
 
 import itertools
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,10 +98,11 @@ class Lora:
             "steps": float(trained.steps),
             "best_step": float(trained.best_step),
         }
-        (directory / _TRAINING / loop.HISTORY).replace(directory / loop.HISTORY)
-        (directory / _TRAINING / loop.CHECKPOINT).unlink()
-        (directory / _TRAINING).rmdir()
-        (directory / _FIGURES).write_bytes(msgspec.json.encode(figures))
+        shutil.copyfile(directory / _TRAINING / loop.HISTORY, directory / loop.HISTORY)
+        partial = directory / f"{_FIGURES}.partial"
+        partial.write_bytes(msgspec.json.encode(figures))
+        partial.replace(directory / _FIGURES)  # finished: only now can the checkpoint go
+        shutil.rmtree(directory / _TRAINING)
 
 
 def _read(directory: Path) -> Student:
