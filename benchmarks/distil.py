@@ -100,7 +100,7 @@ def config(teacher_port: int) -> str:
 def learn(gateway: Gateway, name: str, lesson: Lesson, kinds: Sequence[str]) -> tuple[dict[str, Any], float]:
     """Store the teacher's answers, let a job learn from them, and wait; the job, and the minutes that it took."""
     gateway.ask(TEACHER, lesson, [question for question, _ in lesson.train], store=True, metadata={"lesson": name})
-    plan: dict[str, Any] = {"target_quality": 0.5, "logs": {"metadata": {"lesson": name}}, "pii": "keep"}
+    plan: dict[str, Any] = {"target_quality": 0.5, "logs": {"metadata": {"lesson": name}}, "pii": "keep", "held_out": 0.1}
     plan |= {"students": list(kinds)} if kinds else {}
     wish = {"model": "minnow", "suffix": name, "seed": 1, "method": {"type": "distillation", "distillation": plan}}
     began = time.monotonic()

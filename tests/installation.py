@@ -47,7 +47,7 @@ class Installation:
         self.port = 0
         self.said: list[str] = []
 
-    def start(self, port: int = 0) -> "Installation":
+    def start(self, port: int = 0, patience_s: float = PATIENCE_S) -> "Installation":
         """Start and wait until it serves."""
         argv = [*self.wrap, sys.executable, "-m", "shoal", "serve", "--config", str(self.config), "--port", str(port)]
         argv += [] if self.mini else ["--no-mini"]
@@ -56,7 +56,7 @@ class Installation:
         self.said.clear()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        greeting = wait_for(self._greeting, "the greeting")
+        greeting = wait_for(self._greeting, "the greeting", patience_s)
         self.port = int(greeting)
         shown = re.search(r"KEY=(sk-shoal-[\w-]{43})", "".join(self.said))
         self.key = shown.group(1) if shown else self.key

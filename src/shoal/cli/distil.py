@@ -24,22 +24,23 @@ app = typer.Typer(help="Teach a small model what a large one answers.", no_args_
 PROJECT = typer.Option(None, "--project", metavar="NAME_OR_ID", help="The project; its organisation's first, without.", show_default=False)
 app.command("suggest")(suggest)
 JOB = typer.Argument(metavar="JOB", help="The job's id.")
+FROM_LOGS = typer.Option(
+    None, "--from-logs", metavar="TAGS", help="Learn from stored completions: tag=support,team=a; from all, where it is empty."
+)
+FILE = typer.Option(None, "--file", exists=True, dir_okay=False, help="Learn from a file of OpenAI's fine-tuning format.")
+VALIDATION = typer.Option(None, "--validation-file", exists=True, dir_okay=False, help="Rows to judge by, and not to learn from.")
+TARGET = typer.Option(0.95, min=0, max=1, help="Publish only a student that is surely this good, as a share of its teacher.")
+KEY = typer.Option(None, "--key", metavar="NAME_OR_ID", help="Whose terms bind the teacher's calls. [default: this machine's own]")
 _COLUMNS = ("id", "status", "model", "fine_tuned_model", "created_at", "finished_at", "error")
 
 
 @app.command("run")
 def run(
-    from_logs: str | None = typer.Option(
-        None, "--from-logs", metavar="TAGS", help="Learn from stored completions: tag=support,team=a; all, where it is empty."
-    ),
-    file: Path | None = typer.Option(None, "--file", exists=True, dir_okay=False, help="Learn from a file of OpenAI's fine-tuning format."),
-    validation: Path | None = typer.Option(
-        None, "--validation-file", exists=True, dir_okay=False, help="Rows to judge by, and not to learn from."
-    ),
-    teacher: str = typer.Option("", help="The model that answers what has no answer yet; or whose recorded answers are wanted."),
-    target_quality: float = typer.Option(
-        0.95, min=0, max=1, help="Publish only a student that is surely this good, as a share of its teacher."
-    ),
+    from_logs: str | None = FROM_LOGS,
+    file: Path | None = FILE,
+    validation: Path | None = VALIDATION,
+    teacher: str = typer.Option("", help="The model of the gateway that answers what has no answer yet."),
+    target_quality: float = TARGET,
     suffix: str | None = typer.Option(None, help="What to call it: ft:minnow:ORG:SUFFIX:1."),
     base: str = typer.Option("minnow", help="The model to begin with, where one is trained."),
     students: str | None = typer.Option(None, help="Which kinds to try, with commas; all that fit, without."),
@@ -48,17 +49,19 @@ def run(
     budget: float | None = typer.Option(None, min=0, metavar="USD", help="What the teacher may cost."),
     org: str = ORG,
     project: str | None = PROJECT,
-    key: str | None = typer.Option(
-        None, "--key", metavar="NAME_OR_ID", help="Whose terms bind the teacher's calls. [default: this machine's own]"
-    ),
+    key: str | None = KEY,
     url: str = typer.Option("http://127.0.0.1:8400", envvar="SHOAL_URL", help="The server that the teacher is asked at."),
     config: Path | None = CONFIG,
     as_json: bool = AS_JSON,
 ) -> None:
     """Make a student, and follow how it is made; its name is printed, alone, on stdout."""
+    import secrets
+
     import msgspec
 
     from shoal.core.fine_tuning import Distillation, Hyperparameters, Logs, Method
+    from shoal.settings import load
+    from shoal.storage.jobs import Wish
 
     if (from_logs is None) == (file is None):
         raise typer.BadParameter("say what to learn from: --from-logs, or --file")
@@ -73,14 +76,8 @@ def run(
     method = Method("distillation", distillation=plan)
 
     async def work(store: "Store") -> "Job":
-        import secrets
-
-        from shoal.settings import load
-        from shoal.storage.jobs import Wish
-
         place = await find_project(store, await find_org(store, org), project)
-        key_id = await _find_key(store, place, key)
-        settings = load(config)
+        key_id, settings = await _find_key(store, place, key), load(config)
         wish = Wish(
             org_id=place.org_id,
             project_id=place.id,
@@ -92,8 +89,7 @@ def run(
             suffix=suffix,
             method=msgspec.to_builtins(method),
         )
-        job = await store.jobs.create(wish, most_open=settings.distil.max_jobs)
-        return await _work(store, job, settings, url, as_json)
+        return await _work(store, await store.jobs.create(wish, most_open=settings.distil.max_jobs), settings, url, as_json)
 
     _report_end(_interruptible(lambda: act(config, work)), as_json)
 

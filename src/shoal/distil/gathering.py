@@ -119,10 +119,10 @@ async def _teach(gathered: Gathered, order: Order, plan: Distillation, place: Pa
     if not order.key:
         text = f"{waiting} rows wait for an answer of {plan.teacher}, and the key that wished for this job is no more."
         raise Fault("invalid_api_key", text, param="method.distillation.teacher")
-    budget = order.budget_nano if plan.budget_usd is None else nano_from_usd(f"{plan.budget_usd:.9f}")
     gateway = Gateway(order.url, order.key, order.authority, _AT_ONCE)
     try:
         bound = await _find_bound(gateway, plan.teacher, watch)
+        budget = _find_budget(order, plan, bound)
         watch.say(_foresee(gathered.rows, plan, bound, budget))
 
         async def ask(messages: Sequence[Message], sample: int) -> Said:
@@ -160,7 +160,14 @@ async def _find_bound(gateway: Gateway, model: str, watch: Watch) -> teach.Bound
             await asyncio.sleep(_REST_S)
 
 
-def _foresee(rows: Sequence[Row], plan: Distillation, bound: teach.Bound | None, budget_nano: int) -> str:
+def _find_budget(order: Order, plan: Distillation, bound: teach.Bound | None) -> int | None:
+    """Nano-USD; None where nobody wished for one and no price is known by which the usual one could be kept."""
+    if plan.budget_usd is not None:
+        return nano_from_usd(f"{plan.budget_usd:.9f}")
+    return None if bound is None else order.budget_nano
+
+
+def _foresee(rows: Sequence[Row], plan: Distillation, bound: teach.Bound | None, budget_nano: int | None) -> str:
     waiting = [row.messages for row in rows if not row.answer]
     if bound is None:
         return f"{len(waiting)} questions for {plan.teacher}, whose price is not known"
@@ -168,7 +175,7 @@ def _foresee(rows: Sequence[Row], plan: Distillation, bound: teach.Bound | None,
     text = (
         f"{len(waiting)} questions for {plan.teacher}: at most {usd_text(most)} USD, likely far less (its answers are as long as they are)"
     )
-    return text if most <= budget_nano else f"{text}; the budget is {usd_text(budget_nano)} USD"
+    return text if budget_nano is None or most <= budget_nano else f"{text}; the budget is {usd_text(budget_nano)} USD"
 
 
 def _tell(built: Dataset, watch: Watch) -> None:
