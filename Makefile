@@ -32,6 +32,7 @@ lint: $(INSTALLED_DEV) ## ruff, mypy, import-linter
 	$(BIN)/lint-imports --no-logo
 
 bench: $(INSTALLED_DEV) ## the benchmarks (see benchmarks/README.md)
+	-@$(BIN)/python scripts/compile.py
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean: ## remove what make and the tools made; what Shoal serves from (SHOAL_HOME) stays
