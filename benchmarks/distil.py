@@ -2,8 +2,9 @@
 
     intents500, intents     77 intents of a bank's customers, from 500 logged calls and from all
     extraction              personal data as JSON, templates held out
-    titles                  abstract to title
+    titles                  abstract to title, with what is lost by 8 and 4 bits a weight
 
+open_box.py measures students that learn from the whole distributions of an open teacher, and sparse ones.
 The teacher is a scripted upstream behind a real gateway. It answers with the data's recorded answer, but 8% of the time with a plausible
 wrong one, and costs what gpt-4o costs. Every call of the training part goes through the gateway and is stored; a job learns from what is
 stored; teacher and student are asked the test part through the gateway, and both are graded against gold. See lessons.py for the data.
@@ -38,6 +39,7 @@ TASKS: dict[str, Callable[[Path, bool], Lesson]] = {
     "titles": lambda data, quick: lessons.titles(data, 20 if quick else None),
 }
 WANTED = {"intents500": 0.85, "intents": 0.95, "extraction": 0.90}
+LEFT = {"int8": 0.99, "int4": 0.97}
 CHEAPER, MOST_MINUTES = 10.0, 60.0
 
 
@@ -220,12 +222,24 @@ def main() -> None:
             question = {"model": TEACHER, "messages": lesson.messages(lesson.train[0][0])}
             harness.await_answer(shoal.process, shoal.url, shoal.headers, question)
             lines += measure(Gateway(shoal), name, lesson, [one for one in given.students.split(",") if one], verdict)
+            lines += read_losses(home, name, verdict)
             keep_report(home, name)
             for process in (started.pop(), started.pop()):
                 process.stop()
     print_table("Students and their teachers", COLUMNS, [[line.get(column, "") for column in COLUMNS] for line in lines], given.markdown)
     verdict.show(given.markdown)
     report.save("distil", machine, {"lines": lines}, verdict)
+
+
+def read_losses(home: Path, name: str, verdict: Verdict) -> list[dict[str, Any]]:
+    """What the job lost by compressing its student, where it did."""
+    lines: list[dict[str, Any]] = []
+    for path in home.glob("jobs/*/figures.json"):
+        for loss in json.loads(path.read_text())["quantised"]:
+            share = loss["score"] / loss["score_before"] if loss["score_before"] else 1.0
+            lines.append({"task": "", "who": f"{loss['bits']} instead of f32, on dev", "score": loss["score"], "of teacher": share})
+            verdict.at_least(f"{name}: {loss['bits']} over f32", share, LEFT[loss["bits"]])
+    return lines
 
 
 def allow_training(shoal: Shoal) -> None:
