@@ -31,6 +31,7 @@ _SPARSE_S, _SPARSE_SHARE = 15.0, 0.02
 _LINE_BYTES = 1024 * 1024
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "sklearn", "matplotlib", "nncf")
 COMMAND = (sys.executable, "-m", "shoal.distil.job")
+_PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads of a training that wait for each other leave the cores to who serves
 
 
 def find_missing() -> list[str]:
@@ -65,6 +66,7 @@ class Labour:
                     stderr=errors,
                     start_new_session=True,
                     limit=_LINE_BYTES,
+                    env=_PATIENT | os.environ,
                 )
         except OSError as error:
             await self._finish(explain_disk(error, self.directory))
