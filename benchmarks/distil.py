@@ -102,7 +102,8 @@ def config(teacher_port: int) -> str:
 def learn(gateway: Gateway, name: str, lesson: Lesson, kinds: Sequence[str]) -> tuple[dict[str, Any], float]:
     """Store the teacher's answers, let a job learn from them, and wait; the job, and the minutes that it took."""
     gateway.ask(TEACHER, lesson, [question for question, _ in lesson.train], store=True, metadata={"lesson": name})
-    plan: dict[str, Any] = {"target_quality": 0.5, "logs": {"metadata": {"lesson": name}}, "pii": "keep", "held_out": 0.1}
+    plan: dict[str, Any] = {"target_quality": 0.5, "logs": {"metadata": {"lesson": name}}, "pii": "keep"}
+    plan["held_out"] = 0.05 if len(lesson.train) < 1000 else 0.1  # of few calls most are to be learnt from
     plan |= {"students": list(kinds)} if kinds else {}
     wish = {"model": "minnow", "suffix": name, "seed": 1, "method": {"type": "distillation", "distillation": plan}}
     began = time.monotonic()
