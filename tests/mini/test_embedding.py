@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import openvino
 import pytest
 
 from shoal.mini import embedding
 from shoal.mini.card import read_card
-from shoal.mini.embedding import OpenVinoEmbedder, read_safetensors
+from shoal.mini.embedding import OpenVinoEmbedder, build_graph, read_graph, read_safetensors
 
 HIDDEN, INNER, HEADS, WORDS, PLACES = 32, 64, 4, 30, 64
 CONFIG = {
@@ -158,6 +159,24 @@ def test_texts_are_neither_cut_nor_padded(embedder: OpenVinoEmbedder) -> None:
 
 def test_what_the_graph_was_made_from_is_gone(directory: Path) -> None:
     assert not (directory / "model.safetensors").exists()
+
+
+def test_the_graph_gives_its_weights_back_bit_by_bit(directory: Path) -> None:
+    weights, read = make_weights(), read_graph(directory)
+    kinds = "embeddings.token_type_embeddings.weight"
+    assert read.keys() == weights.keys()
+    assert all(np.array_equal(read[name], weights[name][:1] if name == kinds else weights[name]) for name in weights)
+
+
+def test_without_pooling_the_mean_of_the_states_is_the_vector(directory: Path, embedder: OpenVinoEmbedder, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    openvino.save_model(build_graph(read_graph(directory), CONFIG, pooled=False), tmp_path / embedding.GRAPH_FILE, compress_to_fp16=False)
+    texts = [[2, *range(4, 4 + n), 3] for n in (1, 7, 2)]
+    states = OpenVinoEmbedder(tmp_path, read_card(directory), 1).read(texts)
+    for ids, state, vector in zip(texts, states, embedder.embed(texts), strict=True):
+        assert state.shape == (len(ids), HIDDEN)
+        mean = state.mean(axis=0)
+        assert np.abs(mean / np.linalg.norm(mean) - vector).max() < 1e-5
 
 
 def test_safetensors_are_read_exactly(tmp_path: Path) -> None:

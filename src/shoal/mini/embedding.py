@@ -8,7 +8,7 @@ Devlin et al. 2018 as transformers' BertModel computes it, then the mean over to
 import json
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from shoal.mini.processor import spare
 from shoal.mini.tokens import FILE as TOKENIZER_FILE
 
 GRAPH_FILE = "embedding.xml"
+CONFIG_FILE = "config.json"
 _WEIGHTS_FILE = "model.safetensors"
+_KINDS = "embeddings.token_type_embeddings.weight"
 _BATCH_TOKENS = 4096  # per call of the graph, padding included: enough to keep the cores busy, small enough to stay in the cache
 _LENGTH_STEP = 8  # lengths are padded to a multiple, so that the graph meets few shapes
 
@@ -57,9 +59,29 @@ class OpenVinoEmbedder:
         cuts = sorted({*ends[:-1], len(text)})
         return [text[begin:end] for begin, end in zip([0, *cuts], cuts, strict=False) if end > begin]
 
+    def cut(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids without special tokens, and where in the text each begins and ends."""
+        cut = self._tokenizer.encode(text, add_special_tokens=False)
+        return cut.ids, cut.offsets
+
     def embed(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
         """One unit-length vector of `dimensions` floats per tokenised text. Blocks; callers in several threads take turns."""
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        for batch, output in self._infer(texts):
+            vectors[batch] = output
+        answer: list[list[float]] = vectors.tolist()
+        return answer
+
+    def read(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """Of a graph without pooling: (tokens, dimensions) per tokenised text. Blocks; callers in several threads take turns."""
+        states: list[NDArray[np.float32]] = [np.empty((0, self.dimensions), np.float32)] * len(texts)
+        for batch, output in self._infer(texts):
+            for row, i in enumerate(batch):
+                states[i] = output[row, : len(texts[i])]
+        return states
+
+    def _infer(self, texts: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """The graph's output by batches of places in `texts`."""
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         while order:
             batch = _take_batch(order, texts)
@@ -71,9 +93,8 @@ class OpenVinoEmbedder:
                 mask[row, : len(texts[i])] = 1
             with self._lock:
                 self._request.infer([ids, mask])
-                vectors[batch] = self._request.get_output_tensor().data
-        answer: list[list[float]] = vectors.tolist()
-        return answer
+                output = self._request.get_output_tensor().data.copy()
+            yield batch, output
 
 
 def _take_batch(order: list[int], texts: Sequence[Sequence[int]]) -> list[int]:
@@ -100,8 +121,36 @@ def read_safetensors(path: Path) -> Weights:
     return weights
 
 
-def build_graph(weights: Weights, config: dict[str, Any]) -> openvino.Model:
-    """A BERT encoder with mean pooling and L2 norm. Inputs: ids (batch, length) int64, mask (batch, length) f32; output (batch, hidden)."""
+def read_graph(directory: Path) -> Weights:
+    """The weights that the graph in `directory` was built from, bit by bit, by their names in a checkpoint; of the kinds of tokens the
+    first alone. Raises ValueError where the graph is not one of build_graph's."""
+    config = json.loads((directory / CONFIG_FILE).read_text("utf-8"))
+    found = [node.get_data() for node in openvino.Core().read_model(directory / GRAPH_FILE).get_ordered_ops() if _is_weight(node)]
+    names = list_weights(int(config["num_hidden_layers"]))
+    if len(found) != len(names):
+        raise ValueError(f"{directory / GRAPH_FILE} holds {len(found)} weights where {len(names)} are expected")
+    weights = {name: np.array(value, dtype=np.float32) for name, value in zip(names, found, strict=True)}
+    weights[_KINDS] = weights[_KINDS][None]
+    return weights
+
+
+def list_weights(layers: int) -> list[str]:
+    """The names of the weights in the order in which a graph has them."""
+    parts = [*(f"attention.self.{part}" for part in ("query", "key", "value")), "attention.output.dense", "attention.output.LayerNorm"]
+    parts += ["intermediate.dense", "output.dense", "output.LayerNorm"]
+    stems = ["embeddings.LayerNorm", *(f"encoder.layer.{i}.{part}" for i in range(layers) for part in parts)]
+    first = ["embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight", _KINDS]
+    return [*first, *(f"{stem}.{half}" for stem in stems for half in ("weight", "bias"))]
+
+
+def _is_weight(node: Any) -> bool:
+    """Other constants are whole numbers or single ones."""
+    return bool(node.get_type_name() == "Constant" and node.get_element_type() == openvino.Type.f32 and len(node.get_output_shape(0)))
+
+
+def build_graph(weights: Weights, config: dict[str, Any], *, pooled: bool = True) -> openvino.Model:
+    """A BERT encoder with mean pooling and L2 norm. Inputs: ids (batch, length) int64, mask (batch, length) f32; output (batch, hidden),
+    or the states of all tokens, (batch, length, hidden), where it is not `pooled`."""
     ids = ops.parameter([-1, -1], np.int64, name="ids")
     mask = ops.parameter([-1, -1], np.float32, name="mask")
     epsilon, heads = float(config["layer_norm_eps"]), int(config["num_attention_heads"])
@@ -109,6 +158,8 @@ def build_graph(weights: Weights, config: dict[str, Any]) -> openvino.Model:
     barrier = ops.multiply(ops.subtract(_expand(mask, [1, 2]), np.float32(1)), np.float32(1e9))  # 0 for a token, -1e9 for padding
     for i in range(int(config["num_hidden_layers"])):
         state = _build_layer(state, barrier, weights, f"encoder.layer.{i}.", heads, epsilon)
+    if not pooled:
+        return openvino.Model([state], [ids, mask], "states")
     weight = _expand(mask, [2])
     total = ops.reduce_sum(ops.multiply(state, weight), np.array([1]), keep_dims=False)
     mean = ops.divide(total, ops.reduce_sum(weight, np.array([1]), keep_dims=False))
@@ -120,7 +171,7 @@ def _embed_tokens(ids: Any, weights: Weights, epsilon: float) -> Any:
     positions = ops.range(np.int64(0), length, np.int64(1), output_type="i64")
     words = ops.gather(_constant(weights["embeddings.word_embeddings.weight"]), ids, np.array(0))
     places = ops.gather(_constant(weights["embeddings.position_embeddings.weight"]), positions, np.array(0))
-    kind = weights["embeddings.token_type_embeddings.weight"][0]
+    kind = weights[_KINDS][0]
     return _normalise(ops.add(ops.add(words, places), _constant(kind)), weights, "embeddings.LayerNorm", epsilon)
 
 
@@ -161,7 +212,7 @@ def main() -> int:
     """Run as a program: make the graph and the card, delete what they were made from; 0 on success."""
     directory, name, source, sha256 = Path(sys.argv[1]), *sys.argv[2:5]
     print(msgspec.json.encode(Report("compiling", 0, 1)).decode(), flush=True)
-    config = json.loads((directory / "config.json").read_text("utf-8"))
+    config = json.loads((directory / CONFIG_FILE).read_text("utf-8"))
     graph = build_graph(read_safetensors(directory / _WEIGHTS_FILE), config)
     openvino.save_model(graph, directory / GRAPH_FILE, compress_to_fp16=False)
     write_card(
