@@ -15,8 +15,9 @@ import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.distil.arithmetic import computing
 from shoal.distil.examples import Example, lay_out, plan_epoch, split
-from shoal.distil.loop import CHECKPOINT, HISTORY, CannotSave, Plan, Trained, answer_logits, answer_loss, computing, measure_loss, train
+from shoal.distil.loop import CHECKPOINT, HISTORY, CannotSave, Plan, Trained, answer_logits, answer_loss, measure_loss, train
 from shoal.distil.watch import Cancelled, Silent
 
 PLAN = Plan(epochs=4, batch_size=4, learning_rate=1e-2, part_tokens=32, evaluations=1, precision="f32")

@@ -5,12 +5,11 @@ Where the processor multiplies in bf16, the model computes in it while the train
 answers are predicted: a vocabulary is too large to be multiplied with every token of a prompt. A step's batch is worked off in parts.
 """
 
-import contextlib
 import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ import msgspec
 import torch
 
 from shoal.distil import company
+from shoal.distil.arithmetic import Masters, choose_precision, computing
 from shoal.distil.examples import Batch, Example, lay_out, plan_epoch, split
 from shoal.distil.watch import Cancelled, Silent, Watch
 
@@ -25,7 +25,6 @@ CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.json"
 _CHECKPOINT_S = 60.0
 _PACED_STEPS = 2
-_BETAS = (0.9, 0.99)
 
 Loss = Callable[[Any, Batch], Any]
 """The sum of a batch's losses, over the tokens of its answers, as a tensor to differentiate."""
@@ -121,7 +120,7 @@ def train(
         raise ValueError("training needs at least one row in train and one in dev")
     directory.mkdir(parents=True, exist_ok=True)
     watch = watch if company.is_first() else Silent()
-    masters = _Masters(model, plan)
+    masters = Masters(model, plan.learning_rate, plan.weight_decay)
     with computing(model, choose_precision(plan.precision)):
         run = _Run(model, masters, examples, dev, plan, directory, watch, loss or answer_loss, dev_loss or answer_loss)
         run.resume()
@@ -164,7 +163,7 @@ def measure_pace(model: Any, examples: Sequence[Example], plan: Plan) -> float:
     middle = sorted(examples, key=lambda example: example.size)[len(examples) // 4 : len(examples) * 3 // 4 + 1]
     some = middle[:: max(1, len(middle) // plan.batch_size)][: plan.batch_size]
     sizes = [example.size for example in some]
-    masters, times = _Masters(model, plan), []
+    masters, times = Masters(model, plan.learning_rate, plan.weight_decay), []
     with computing(model, choose_precision(plan.precision)):
         model.train()
         for _ in range(_PACED_STEPS + 1):
@@ -177,92 +176,13 @@ def measure_pace(model: Any, examples: Sequence[Example], plan: Plan) -> float:
     return (times[-1] - times[1]) / (_PACED_STEPS * sum(sizes))  # the first step also builds kernels
 
 
-def choose_precision(wanted: Literal["auto", "bf16", "f32"] = "auto") -> Literal["bf16", "f32"]:
-    """bf16 where the hardware multiplies in it, else f32."""
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "f32"
-    with contextlib.suppress(OSError):
-        if "amx_bf16" in Path("/proc/cpuinfo").read_text("utf-8", "replace"):
-            return "bf16"
-    return "f32"
-
-
-@contextlib.contextmanager
-def computing(model: Any, precision: Literal["bf16", "f32"]) -> Iterator[None]:
-    """Have the model compute in `precision`; its weights are what they were afterwards. Buffers stay as they are: frequencies need f32."""
-    exact = [(parameter, parameter.data) for parameter in model.parameters()]
-    try:
-        if precision == "bf16":
-            for parameter, values in exact:
-                parameter.data = values.to(torch.bfloat16)
-        yield
-    finally:
-        for parameter, values in exact:
-            parameter.data = values
-            parameter.grad = None
-
-
-class _Masters:
-    """The trained parameters, in f32, and their optimiser. Made before the model's own values are rounded."""
-
-    def __init__(self, model: Any, plan: Plan) -> None:
-        self.named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        self.values = [parameter.detach().float().clone().requires_grad_() for _, parameter in self.named]
-        self.optimiser = torch.optim.AdamW(self.values, lr=plan.learning_rate, betas=_BETAS, weight_decay=plan.weight_decay)
-
-    def take_gradients(self) -> None:
-        """Add what the parameters have to what the masters have: parts of a batch are summed up in f32."""
-        for master, (_, parameter) in zip(self.values, self.named, strict=True):
-            if parameter.grad is not None:
-                gradient = parameter.grad.float()
-                master.grad = gradient if master.grad is None else master.grad.add_(gradient)
-                parameter.grad = None
-
-    def meet(self) -> None:
-        """Add what the other processes of the company have; one that had no rows has nothing to add."""
-        if company.count() > 1:
-            for master in self.values:
-                master.grad = torch.zeros_like(master) if master.grad is None else master.grad
-            company.add_up([master.grad for master in self.values])
-
-    def step(self, rate: float, scale: float, most_norm: float) -> None:
-        """One step with the gradients times `scale`."""
-        gradients = [master.grad for master in self.values if master.grad is not None]
-        torch._foreach_mul_(gradients, scale)
-        torch.nn.utils.clip_grad_norm_(self.values, most_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.publish()
-
-    @torch.no_grad()
-    def publish(self) -> None:
-        """Give the masters' values to the model, rounded as it computes."""
-        for master, (_, parameter) in zip(self.values, self.named, strict=True):
-            parameter.copy_(master)
-
-    def copy(self) -> list[Any]:
-        """The values as they are now."""
-        return [master.detach().clone() for master in self.values]
-
-    @torch.no_grad()
-    def set(self, values: Sequence[Any]) -> None:
-        """Take `values`, and give them to the model."""
-        for master, value in zip(self.values, values, strict=True):
-            master.copy_(value)
-        self.publish()
-
-
 class _Run:
     """One training: what it was given, and how far it is."""
 
     def __init__(
         self,
         model: Any,
-        masters: _Masters,
+        masters: Masters,
         examples: Sequence[Example],
         dev: Sequence[Example],
         plan: Plan,

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import torch
 
-from shoal.distil import company, export, loop, lora, pretrained, shrink
+from shoal.distil import arithmetic, company, export, loop, lora, pretrained, shrink
 from shoal.distil.examples import Example, encode
 from shoal.distil.losses import Distilled, Mix, take_lessons
 from shoal.distil.pretrained import GGUF_FILE, ChatTokenizer
@@ -80,7 +80,7 @@ class Small:
         teacher = shrink.trim(teacher, trimmed.kept).to(company.device())
         student = cut(teacher, examples, whole // self._share)
         lora.choose_attention(student, examples)
-        with loop.computing(teacher, loop.choose_precision()):
+        with arithmetic.computing(teacher, arithmetic.choose_precision()):
             mark = hash_file(taught / GGUF_FILE)
             lessons = take_lessons(teacher, examples, directory / _TRAINING, watch, temperature=self._mix.temperature, mark=mark)
             loss = Distilled(teacher, examples, lessons, self._mix, own.end)
@@ -135,7 +135,7 @@ def make_tokenizer(trimmed: Trimmed, teacher: Path, directory: Path) -> ChatToke
 def cut(teacher: Any, examples: Sequence[Example], most_parameters: int) -> Any:
     """The student, as it is before it learns: what matters most of a trimmed teacher, on some of the task's rows."""
     shape = shrink.fit(teacher.config, teacher.config.vocab_size, most_parameters)
-    with loop.computing(teacher, loop.choose_precision()):
+    with arithmetic.computing(teacher, arithmetic.choose_precision()):
         importance = shrink.measure(teacher, examples[:_MEASURED_ROWS])
     return shrink.cut(teacher, shape, importance)
 
