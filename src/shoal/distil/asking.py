@@ -64,7 +64,7 @@ class Gateway:
     async def find_price(self, model: str) -> tuple[str, str] | None:
         """USD a token, of a prompt and of an answer, as /v1/models tells them; None: not known. Errors: Away, Refused."""
         told = await asyncio.get_running_loop().run_in_executor(self._threads, self._get, f"/models/{quote(model)}")
-        pricing = told.get("pricing")
+        pricing: Any = told.get("pricing")
         try:
             return str(pricing["prompt"]), str(pricing["completion"])
         except (KeyError, TypeError):
