@@ -46,7 +46,8 @@ def run(
     students: str | None = typer.Option(None, help="Which kinds to try, with commas; all that fit, without."),
     seed: int | None = typer.Option(None, min=0, help="The same seed gives the same student."),
     epochs: int | None = typer.Option(None, min=1, max=50, help="How often each row is learnt; by itself, without."),
-    budget: float | None = typer.Option(None, min=0, metavar="USD", help="What the teacher may cost."),
+    budget: float | None = typer.Option(None, min=0, metavar="USD", help="What the teacher and the judge may cost."),
+    judge: str = typer.Option("", metavar="MODEL", help="The model of the gateway that judges, where answers are texts."),
     org: str = ORG,
     project: str | None = PROJECT,
     key: str | None = KEY,
@@ -70,6 +71,7 @@ def run(
         target_quality=target_quality,
         hyperparameters=Hyperparameters(n_epochs=epochs or "auto"),
         budget_usd=budget,
+        judge=judge,
         students=tuple(students.split(",")) if students else (),
         logs=None if from_logs is None else Logs(metadata=_labels(from_logs)),
     )

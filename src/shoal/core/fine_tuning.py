@@ -18,6 +18,9 @@ Personal = Literal["redact", "reject", "keep"]
 HeldOut = Annotated[float, Meta(ge=0.02, le=0.5)]
 """Which share of the rows is never learnt from, but judged by. Rows of a validation file are judged by instead, where there is one."""
 
+Judge = Annotated[str, Meta(max_length=256)]
+"""A model of the gateway that compares a student's answers with its teacher's, where they are texts; "": nobody does."""
+
 Kind = Annotated[str, Meta(min_length=1, max_length=32)]
 """A kind of student, as the ladder names its rungs."""
 
@@ -50,10 +53,11 @@ class Supervised(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pii: Personal = "redact"
     held_out: HeldOut = 0.2
     students: tuple[Kind, ...] = ()
+    judge: Judge = ""
 
 
 class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Learning from `teacher`, a model of the gateway, which answers what has no answer for at most `budget_usd`.
+    """Learning from `teacher`, a model of the gateway, which answers what has no answer, for at most `budget_usd` (its judge included).
 
     `target_quality`: the student/teacher ratio on rows that it has not seen whose lower 95% bound decides. `samples`: how often the
     teacher is asked each question; where its answers differ too much, the row is left out. `students`: which kinds to try; all, without.
@@ -68,6 +72,7 @@ class Distillation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_out: HeldOut = 0.2
     students: tuple[Kind, ...] = ()
     logs: Logs | None = None
+    judge: Judge = ""
 
 
 class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

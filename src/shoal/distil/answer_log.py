@@ -56,7 +56,7 @@ class AnswerLog:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise Fault("conflict", f"Another process is asking the teacher already, and writes to {directory}.") from None
+            raise Fault("conflict", f"Another process asks the same already, and writes to {directory}.") from None
         self._lock = threading.Lock()  # held by threads: whoever waits for one may be cancelled
         self.lines: dict[tuple[str, int], Line] = {}
         self.spent_nano = 0

@@ -4,15 +4,17 @@ After Mitchell et al., Model Cards for Model Reporting (2019): it says what was 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
+from shoal.core.money import usd_text
 from shoal.distil.dataset import Manifest
 from shoal.distil.gate import Verdict
 from shoal.distil.ladder import Tried
 from shoal.distil.slices import Slice, find_weak
 from shoal.distil.student import Student, Task
+from shoal.evals.judge import Opinion
 
 _MOST_WEAK = 12
 
@@ -59,18 +61,22 @@ def make_card(
         tried=tuple(tried),
         verdict=verdict,
         weak=tuple(weak[:_MOST_WEAK]),
-        limits=tuple(_find_limits(task, student, verdict, len(weak))),
+        limits=tuple(_find_limits(task, student, verdict, len(weak), manifest.models)),
     )
 
 
-def _find_limits(task: Task, student: Student, verdict: Verdict, weak: int) -> list[str]:
+def _find_limits(task: Task, student: Student, verdict: Verdict, weak: int, models: Collection[str]) -> list[str]:
     limits = ["It knows one task, as it looked in its dataset; on other questions its answers mean nothing."]
     if task.kind == "label":
         limits.append("It always answers with one of its labels, also where none fits.")
         taught = {row.answer for row in task.train}
         if missing := [label for label in task.labels if label not in taught]:
             limits.append(f"{len(missing)} of its labels occur in no row that it was trained on: {', '.join(missing[:5])}.")
-    if verdict.against == "teacher":
+    if verdict.opinion is not None:
+        limits.append("A model judged it, which has preferences of its own and can be mistaken in both orders alike.")
+        if verdict.opinion.judge in models:
+            limits.append("Its judge is its teacher, which may prefer its own answers.")
+    elif verdict.against == "teacher":
         limits.append(
             "It was graded by its teacher's answers: where the teacher errs, agreeing counts as right and correcting it as wrong."
         )
@@ -105,6 +111,7 @@ def write_markdown(card: ModelCard) -> str:
             ["", "student", "teacher", "ratio", "lower 95% bound"],
             [["score", f"{verdict.student_score:.3f}", f"{verdict.teacher_score:.3f}", f"{verdict.ratio:.3f}", f"{verdict.lower:.3f}"]],
         ),
+        *_tell_opinion(verdict),
         *_tell_pace(verdict),
         *_tell_general(verdict),
         "## What was tried",
@@ -138,6 +145,29 @@ def write_markdown(card: ModelCard) -> str:
 
 def _tell_kind(card: ModelCard) -> str:
     return {"label": f"one of {len(card.labels)} labels", "json": "JSON", "number": "a number", "text": "a text"}[card.kind]
+
+
+def _tell_opinion(verdict: Verdict) -> list[str]:
+    one = verdict.opinion
+    if one is None:
+        return []
+    words = (
+        f"{_escape(one.judge)} compared its answers with its teacher's in both orders, and its verdict decides; the score above is ROUGE-L."
+    )
+    return [words, "", *_table(["judged", ""], show_opinion(one))]
+
+
+def show_opinion(one: Opinion) -> list[tuple[str, str]]:
+    """What a judge said, line by line."""
+    return [
+        ("judge", one.judge),
+        ("ratio (lower 95% bound)", f"{one.ratio:.3f} ({one.lower:.3f})"),
+        ("better, even, worse", f"{one.wins}, {one.ties}, {one.losses}"),
+        ("even since both answers are the same", str(one.same)),
+        ("without a verdict", str(one.unjudged)),
+        ("agrees with itself when answers change places", "not told" if one.agreement is None else f"{one.agreement:.0%}"),
+        ("cost", f"{usd_text(one.cost_nano)} USD"),
+    ]
 
 
 def _tell_pace(verdict: Verdict) -> list[str]:

@@ -14,6 +14,7 @@ from shoal.distil.served import Spent
 from shoal.distil.slices import Slice, find_slices
 from shoal.distil.student import Answers, Task
 from shoal.evals import graders, stats
+from shoal.evals.judge import Opinion
 from shoal.mini.card import Speed
 
 LEAST_ROWS = 20
@@ -44,7 +45,8 @@ class Pace(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`lower` is the one-sided lower bound of `ratio`, student over teacher. `against` says what graded both: "gold", or the
-    "teacher" itself, whose own slips then count as the student's. `general` is what base and student still know (general.py)."""
+    "teacher" itself, whose own slips then count as the student's. `general` is what base and student still know (general.py).
+    `opinion` is a judge's, where texts have one: its bound decides then, and the graders' is told beside it."""
 
     passed: bool
     why: str
@@ -58,6 +60,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[Slice, ...] = ()
     pace: Pace | None = None
     general: Mapping[str, tuple[float, float]] = msgspec.field(default_factory=dict)
+    opinion: Opinion | None = None
+
+    @property
+    def deciding(self) -> tuple[float, float]:
+        """The ratio and its lower bound that decide."""
+        return (self.ratio, self.lower) if self.opinion is None else (self.opinion.ratio, self.opinion.lower)
 
 
 def judge(
@@ -67,6 +75,7 @@ def judge(
     teacher: Sequence[str] | None = None,
     pace: Pace | None = None,
     general: Mapping[str, tuple[float, float]] | None = None,
+    opinion: Opinion | None = None,
 ) -> Verdict:
     """Grade what a student said to task.test, beside what its `teacher` said (None: the rows' answers are the teacher's own).
 
@@ -92,18 +101,22 @@ def judge(
         slices=find_slices(task.test, ours, theirs, task.kind) if said else (),
         pace=pace,
         general=general or {},
+        opinion=opinion,
     )
     try:
         scores, (ratio, lower) = _compare(task, said, told, golds, (ours, theirs), rules)
     except ValueError as error:
         return msgspec.structs.replace(refused, why=f"Nothing can be told: {error}.")
-    passed = lower >= rules.wanted_ratio and len(said) >= rules.least_rows
-    why = f"Surely {lower:.1%} of its teacher's quality, where {rules.wanted_ratio:.1%} is wished for."
-    if len(said) < rules.least_rows:
-        why = f"{len(said)} rows are too few to be sure of anything: at least {rules.least_rows} are needed."
-    return msgspec.structs.replace(
-        refused, passed=passed, why=why, ratio=ratio, lower=lower, student_score=scores[0], teacher_score=scores[1]
-    )
+    graded = msgspec.structs.replace(refused, ratio=ratio, lower=lower, student_score=scores[0], teacher_score=scores[1])
+    rows, bound = (len(said) if opinion is None else opinion.rows), graded.deciding[1]
+    if rules.wanted_ratio and opinion is not None and opinion.doubt:
+        return msgspec.structs.replace(graded, why=f"Nothing can be told: {opinion.doubt}.")
+    if rows < rules.least_rows:
+        why = f"{rows} rows are too few to be sure of anything: at least {rules.least_rows} are needed."
+        return msgspec.structs.replace(graded, why=why)
+    by = "" if opinion is None else f", as {opinion.judge} judges"
+    why = f"Surely {bound:.1%} of its teacher's quality{by}, where {rules.wanted_ratio:.1%} is wished for."
+    return msgspec.structs.replace(graded, passed=bound >= rules.wanted_ratio, why=why)
 
 
 def time_answers(student: Answers, spent: Spent, questions: Sequence[Sequence[Message]], speed: Speed | None, rules: Rules) -> Pace | None:

@@ -121,8 +121,8 @@ async def _teach(gathered: Gathered, order: Order, plan: Distillation, place: Pa
         raise Fault("invalid_api_key", text, param="method.distillation.teacher")
     gateway = Gateway(order.url, order.key, order.authority, _AT_ONCE)
     try:
-        bound = await _find_bound(gateway, plan.teacher, watch)
-        budget = _find_budget(order, plan, bound)
+        bound = await find_bound(gateway, plan.teacher, _MOST_ANSWER_TOKENS, watch)
+        budget = find_budget(order, plan, bound)
         watch.say(_foresee(gathered.rows, plan, bound, budget))
 
         async def ask(messages: Sequence[Message], sample: int) -> Said:
@@ -146,13 +146,13 @@ async def _teach(gathered: Gathered, order: Order, plan: Distillation, place: Pa
     return Gathered(tuple(rows), dict(rejected)), Made("", taught.cost_nano, taught.asked)
 
 
-async def _find_bound(gateway: Gateway, model: str, watch: Watch) -> teach.Bound | None:
-    """The most that a question may cost; None where the model's price is not known. Errors: Refused."""
+async def find_bound(gateway: Gateway, model: str, most_tokens: int, watch: Watch) -> teach.Bound | None:
+    """The most that a question may cost, answered with `most_tokens`; None where the model's price is not known. Errors: Refused."""
     said = False
     while True:
         try:
             price = await gateway.find_price(model)
-            return None if price is None else teach.bound_of(*price, _MOST_ANSWER_TOKENS)
+            return None if price is None else teach.bound_of(*price, most_tokens)
         except Away as away:
             if not said:
                 watch.say(f"The gateway is waited for: {away}", "warn")
@@ -160,9 +160,9 @@ async def _find_bound(gateway: Gateway, model: str, watch: Watch) -> teach.Bound
             await asyncio.sleep(_REST_S)
 
 
-def _find_budget(order: Order, plan: Distillation, bound: teach.Bound | None) -> int | None:
-    """Nano-USD; None where nobody wished for one and no price is known by which the usual one could be kept."""
-    if plan.budget_usd is not None:
+def find_budget(order: Order, plan: Supervised | Distillation, bound: teach.Bound | None) -> int | None:
+    """Nano-USD for all that the job asks; None where nobody wished for one and no price is known by which the usual one could be kept."""
+    if isinstance(plan, Distillation) and plan.budget_usd is not None:
         return nano_from_usd(f"{plan.budget_usd:.9f}")
     return None if bound is None else order.budget_nano
 

@@ -11,7 +11,7 @@ from html import escape
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from shoal.distil.card import ModelCard
+from shoal.distil.card import ModelCard, show_opinion
 from shoal.distil.gate import Verdict
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
@@ -41,6 +41,7 @@ def write_page(card: ModelCard, curves: Curves) -> str:
         f'<p class="soft">{escape(card.rung)} on {escape(card.base)}, made {escape(card.made)}, from {escape(card.dataset)}</p>',
         f"<p>{word}. {escape(verdict.why)}</p>",
         _show_numbers(verdict),
+        *_show_opinion(verdict),
         *_show_curves(curves),
         "<h2>What was tried</h2>",
         _table(
@@ -89,9 +90,10 @@ def draw_curves(curves: Curves, width: float = 8.0) -> bytes:
 
 
 def _show_numbers(verdict: Verdict) -> str:
+    ratio, lower = verdict.deciding
     shown = [
-        (f"{verdict.ratio:.1%}", "of its teacher's quality"),
-        (f"{verdict.lower:.1%}", "surely (lower 95% bound)"),
+        (f"{ratio:.1%}", "of its teacher's quality"),
+        (f"{lower:.1%}", "surely (lower 95% bound)"),
         (f"{verdict.student_score:.3f}", f"score, teacher {verdict.teacher_score:.3f}"),
         (f"{verdict.rows:,}", f"rows, graded against {verdict.against}"),
     ]
@@ -104,6 +106,13 @@ def _show_numbers(verdict: Verdict) -> str:
             (f"{pace.watt_hours_per_1m_tokens:.1f} Wh", "a million tokens, at a stated wattage"),
         ]
     return f'<div class="cards">{"".join(f"<div><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in shown)}</div>'
+
+
+def _show_opinion(verdict: Verdict) -> list[str]:
+    if verdict.opinion is None:
+        return []
+    graded = ("ROUGE-L, which decides nothing here: ratio (lower 95% bound)", f"{verdict.ratio:.3f} ({verdict.lower:.3f})")
+    return ["<h2>Judged by a model</h2>", _table(("", ""), [*show_opinion(verdict.opinion), graded])]
 
 
 def _show_curves(curves: Curves) -> list[str]:

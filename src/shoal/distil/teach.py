@@ -25,6 +25,8 @@ Ask = Callable[[Sequence[Message], int], Awaitable[Said]]
 Bound = Callable[[Sequence[Message]], int]
 """The most that one question may cost, in nano-USD."""
 
+EMPTY = "empty answer"
+"""Why there is no answer where the model said nothing."""
 _LONGEST_REST_S = 60.0
 _SAY_S = 60.0
 _TRIES = 5
@@ -42,11 +44,13 @@ class Taught(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """How to teach: at most `budget_nano` is spent (None: whatever it costs), `samples` answers for a question, `at_once` questions."""
+    """How to teach: at most `budget_nano` is spent (None: whatever it costs), `samples` answers for a question, `at_once` questions. `who`
+    answers, as events call it: a judge is asked in the same way."""
 
     budget_nano: int | None = None
     samples: int = 1
     at_once: int = 8
+    who: str = "teacher"
 
 
 def bound_of(prompt_usd: str, completion_usd: str, most_tokens: int) -> Bound:
@@ -75,7 +79,9 @@ async def label(
     """
     if terms.budget_nano is not None and bound is None:
         raise Fault(
-            "invalid_value", "The teacher's price is not known, so no budget can be kept: give none, or name another.", param="budget_usd"
+            "invalid_value",
+            f"The {terms.who}'s price is not known, so no budget can be kept: give none, or name another.",
+            param="budget_usd",
         )
     waiting = {key_of(row.messages): row.messages for row in rows if not row.answer}
     with AnswerLog(directory) as log:
@@ -126,7 +132,7 @@ class _Lesson:
         self._calls = 0  # under way
         self._settled = asyncio.Event()
         self._dearer = 1.0  # how many times its bound an answer has cost
-        self._outage = _Outage(watch)
+        self._outage = _Outage(watch, terms.who)
         self._answered = 0
         self._began = time.monotonic()
         self.beyond_budget = False
@@ -197,34 +203,32 @@ class _Lesson:
                 others = self._answered > answered
                 last = self._left <= self._terms.at_once and away.status is not None and time.monotonic() - began > _LAST_RESORT_S
                 if (tries >= _TRIES and others) or last:
-                    return Line(key, sample, 0, None, "the teacher fails on it")
+                    return Line(key, sample, 0, None, f"the {self._terms.who} fails on it")
             except Refused as refused:
                 if refused.status not in (400, 413, 422) or not self._answered:
                     await self._log.write(Line(key, sample, void=True))
                     raise
-                self._watch.say(f"The teacher refuses a question: {refused}", "warn")
-                return Line(key, sample, 0, None, "the teacher refuses it")
+                self._watch.say(f"The {self._terms.who} refuses a question: {refused}", "warn")
+                return Line(key, sample, 0, None, f"the {self._terms.who} refuses it")
             else:
                 self._outage.end()
                 self._accept(said)
                 self._answered += 1
                 self._dearer = max(self._dearer, (said.cost_nano or 0) / most * self._dearer)
-                return (
-                    Line(key, sample, most, said) if said.text.strip() else Line(key, sample, said.cost_nano or most, None, "empty answer")
-                )
+                return Line(key, sample, most, said) if said.text.strip() else Line(key, sample, said.cost_nano or most, None, EMPTY)
 
     def _tell(self) -> None:
         done = self._total - self._left
         passed = time.monotonic() - self._began
         left_s = {"seconds_left": round(passed / self._answered * self._left, 1)} if self._answered else {}
-        self._watch.step("asking the teacher", done, self._total, cost_usd=self._log.spent_nano / NANO_PER_USD, **left_s)
+        self._watch.step(f"asking the {self._terms.who}", done, self._total, cost_usd=self._log.spent_nano / NANO_PER_USD, **left_s)
 
 
 class _Outage:
     """Whether nobody answers just now: then all wait together, longer each time, and somebody is told."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, watch: Watch, who: str) -> None:
+        self._watch, self._who = watch, who
         self._failures = 0
         self._until = self._since = self._said_at = 0.0
 
@@ -245,10 +249,10 @@ class _Outage:
         self._until = now + rest_s
         if self._failures == 1 or now - self._said_at >= _SAY_S:
             self._said_at = now
-            self._watch.say(f"The teacher does not answer, and is asked again in {rest_s:.0f} s: {away}", "warn")
+            self._watch.say(f"The {self._who} does not answer, and is asked again in {rest_s:.0f} s: {away}", "warn")
 
     def end(self) -> None:
         """Somebody answered."""
         if self._failures:
-            self._watch.say(f"The teacher answers again after {time.monotonic() - self._since:.0f} s")
+            self._watch.say(f"The {self._who} answers again after {time.monotonic() - self._since:.0f} s")
         self._failures = 0

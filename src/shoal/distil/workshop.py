@@ -16,7 +16,7 @@ import msgspec
 
 from shoal.core.errors import Fault
 from shoal.core.fine_tuning import Hyperparameters, Method
-from shoal.distil import card, examined, gate, general, ladder, publish, report
+from shoal.distil import card, examined, gate, general, judging, ladder, publish, report
 from shoal.distil.asking import Away, Gateway, Refused
 from shoal.distil.dataset import task_of
 from shoal.distil.gathering import make_dataset
@@ -98,9 +98,12 @@ class Workshop:
 
     def gather(self) -> Task:
         """What is to be learnt."""
+        if self.plan.judge:
+            judging.require_judge(self.order, self.plan, self.watch)
         built, self.made = asyncio.run(make_dataset(self.order, self.plan, self.place, self.watch))
         self.dataset = built
         task = task_of(built)
+        judging.require_texts(task, self.plan)
         kinds = {"label": f"one of {len(task.labels)} labels", "json": "JSON", "number": "a number", "text": "a text"}
         self.watch.say(f"The answer is {kinds[task.kind]}")
         return task
@@ -166,10 +169,12 @@ class Workshop:
             after = general.check(asked) if read_card(student.directory).kind == "chat" else None
         forgotten = None if after is None else general.compare(self._check_base(), after)
         self.watch.step("judging", 2, 2)
-        verdict = gate.judge(task, said, rules, pace=pace, general=forgotten)
-        self.watch.say(
-            f"On {verdict.rows} rows that it has not seen: {verdict.ratio:.1%} of its teacher's quality, surely {verdict.lower:.1%}"
-        )
+        opinion = None
+        if self.plan.judge:
+            opinion = judging.compare(self.order, self.plan, task, said, rules, self.place, self.made.teacher_nano, self.watch)
+        verdict = gate.judge(task, said, rules, pace=pace, general=forgotten, opinion=opinion)
+        ratio, lower = verdict.deciding
+        self.watch.say(f"On {verdict.rows} rows that it has not seen: {ratio:.1%} of its teacher's quality, surely {lower:.1%}")
         if pace is not None:
             self.watch.say(f"{pace.usd_per_1m_tokens:.4f} USD and {pace.watt_hours_per_1m_tokens:.2f} Wh for a million tokens")
         return verdict
