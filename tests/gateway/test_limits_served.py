@@ -310,6 +310,7 @@ def test_a_kept_answer_costs_nothing(shoal: Installation) -> None:
 def test_a_kept_answer_is_not_given_to_a_key_that_may_no_longer_have_it(shoal: Installation) -> None:
     key = make_key(shoal, "narrowed")
     kept = chat("dear", user="narrowed")
+
     async def narrow(store: Store) -> None:
         (found,) = [one for one in await store.keys.list_all() if one.name == "narrowed"]
         edit = KeyEdit(terms=Terms(models=("second",)))

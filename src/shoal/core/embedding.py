@@ -10,7 +10,6 @@ from shoal.core.http import HttpCall
 from shoal.core.models import Deployment
 from shoal.core.usage import Usage
 
-
 Headers = Mapping[bytes, bytes]
 """An answer's, by lower-case names."""
 

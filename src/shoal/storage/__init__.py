@@ -1,7 +1,8 @@
 """Keys, accounts and the ledger: what must survive, in SQLite or PostgreSQL.
 
 store.py opens everything, one attribute a noun. database.py is the connection and its settings, reach.py what is told while it is away;
-schema.py the tables (kept_tables.py, job_tables.py some of them), upgrade.py and migrations/ how they came to be; backup.py a copy of it all.
+schema.py the tables (kept_tables.py, job_tables.py some of them), upgrade.py and migrations/ how they came to be; backup.py a
+copy of it all.
 
 - Who: organisations.py, projects.py, members.py, keys.py, key_changes.py, with audit.py for who did what; names.py, versions.py, pages.py.
 - Requests: journal.py is the file a request is written to before its last byte leaves, fold.py how it gets into the tables exactly once

@@ -91,7 +91,7 @@ class Organisations:
             return [_organisation({**row}) for row in rows.mappings()]
 
     async def update(self, org_id: str, version: int, edit: OrganisationEdit, *, actor: str) -> Organisation:
-        """Change an organisation, which its keys follow within a second. Errors: Fault not_found, conflict (also of a closed one), invalid_value."""
+        """Change an organisation, which its keys follow within a second. Errors: Fault not_found, conflict, invalid_value."""
         values = _values(edit)
         try:
             return await self._change(org_id, version, values, "organisation.update", actor)
