@@ -7,9 +7,9 @@ import pytest
 from gguf import GGMLQuantizationType as Kind
 from gguf import GGUFReader
 from gguf.quants import dequantize, quantize
-from tiny_gguf import make_tensors, write_tiny
 
 from shoal.mini.gguf import BadGguf, open_gguf, read_fields, widen
+from tiny_gguf import make_tensors, write_tiny
 
 
 def convert(source: Path) -> GGUFReader:

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from jsonschema import validate
-from tiny_gguf import write_tiny
 
 from shoal.mini import catalogue
 from shoal.mini.card import JOB_FILE, Job
@@ -17,6 +16,7 @@ from shoal.mini.conversion import convert
 from shoal.mini.engine import Full, Piece, Sampling
 from shoal.mini.gguf import BadGguf
 from shoal.mini.llamacpp import QUEUE, SLOTS, LlamaCppEngine
+from tiny_gguf import write_tiny
 
 ARCHITECTURE = "granite"
 

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tiny_gguf import write_tiny
 
 from shoal.mini import catalogue, pull
 from shoal.mini.pull import File, HubName, PullFailed, Row
+from tiny_gguf import write_tiny
 
 COMMIT = "a" * 40
 CONTENT = b"weights " * 1000

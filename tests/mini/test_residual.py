@@ -9,9 +9,9 @@ import openvino
 import pytest
 from gguf import GGMLQuantizationType
 from test_zeropoints import compute, diverge, read
-from tiny_gguf import make_tensors, write_tiny
 
 from shoal.mini.residual import OUTPUT, keep_residual, mark
+from tiny_gguf import make_tensors, write_tiny
 
 BF16 = {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 

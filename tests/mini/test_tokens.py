@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_gguf import SPECIAL, list_tokens, write_tiny
 
 from shoal.mini.gguf import open_gguf, read_fields
 from shoal.mini.tokens import TokenTable, UnknownTokenizer, build_tokenizer, find_stop_tokens
+from tiny_gguf import SPECIAL, list_tokens, write_tiny
 
 
 @pytest.fixture(scope="module")

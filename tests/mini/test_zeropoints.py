@@ -6,11 +6,11 @@ import numpy as np
 import openvino
 import pytest
 from gguf import GGMLQuantizationType as Kind
-from tiny_gguf import make_tensors, write_tiny
 
 from shoal.mini.conversion import GRAPH_FILE, read_and_save
 from shoal.mini.gguf import open_gguf, read_fields, widen
 from shoal.mini.zeropoints import is_kept, restore
+from tiny_gguf import make_tensors, write_tiny
 
 IDS = [[3, 70, 99, 140, 7, 260, 12, 33]]
 
