@@ -30,7 +30,8 @@ _NAMES = {
     "providers": "channel",
     "storage": "journal",
     "telemetry": "tally",
-    "wire.openai_chat": "contents dialect forward usage",
+    "wire.anthropic": "blocks dialect formats sampling",
+    "wire.openai_chat": "answers contents dialect forward turns usage",
 }
 MODULES = [f"{package}.{name}" for package, names in _NAMES.items() for name in names.split()]
 """What costs time on the path. A module with structs of msgspec cannot be among them: their class's arguments would be lost."""
