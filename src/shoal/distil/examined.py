@@ -37,7 +37,7 @@ class HeadAnswers:
 def open_student(directory: Path, home: Path, threads: int) -> Iterator[Served | HeadAnswers]:
     """Load the student in `directory`, and free it at the end. Raises mini.pull.PullFailed where it cannot be served."""
     if read_card(directory).kind == "head":
-        yield HeadAnswers(load_head(directory), catalogue.load_embedder(home, threads))
+        yield HeadAnswers(load_head(directory, threads), catalogue.load_embedder(home, threads))
         return
     with open_served(directory, threads) as served:
         yield served

@@ -24,7 +24,7 @@ from shoal.mini.heads import Part, Plan, embed_with, load_head, save_head
 NAME = "head"
 MOST_ANCHORS = 12_000  # rows that are kept; more would take minutes to solve and make serving slow
 _MOST_EXACT = 2_500  # rows for which all leave-one-out scores are computed
-_SHARPNESS = 2.0
+SHARPNESS = 2.0
 _STRENGTHS = (0.1, 0.3, 1.0)
 _NAME_ROWS = 2.0  # a label's name counts like so many rows
 _DOUBTFUL, _DOUBTED_WEIGHT = 0.1, 0.1  # a label this improbable beside the likeliest one counts a tenth
@@ -90,7 +90,7 @@ class HeadRung:
         whole = teachable.thin(teachable.join(lesson, dev), MOST_ANCHORS, options.seed)
         both = np.concatenate([vectors, dev_vectors])[list(whole.picked)]
         anchors, weights = teach(both, whole.targets, names, settings)
-        plan = Plan("label", tuple(task.labels), frame, (Part("near", sharpness=_SHARPNESS),), temperature)
+        plan = Plan("label", tuple(task.labels), frame, (Part("near", sharpness=SHARPNESS),), temperature)
         directory.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, NDArray[Any]] = {
             "bias": np.zeros(len(task.labels), np.float32),
@@ -120,7 +120,7 @@ def spell(label: str) -> str:
 
 def liken(vectors: Matrix, anchors: Matrix) -> Matrix:
     """(texts, anchors): exp(sharpness (cosine - 1)), as LabelHead computes it."""
-    likeness: Matrix = np.exp(np.float32(_SHARPNESS) * (vectors @ anchors.T - 1))
+    likeness: Matrix = np.exp(np.float32(SHARPNESS) * (vectors @ anchors.T - 1))
     return likeness
 
 

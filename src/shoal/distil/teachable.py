@@ -110,10 +110,14 @@ def measure_speed(head: Head, embedder: Embedder, texts: Sequence[str], threads:
     return Speed(rate, rate, 32, threads)
 
 
-def finish(directory: Path, name: str, embedder: Embedder, speed: Speed, figures: dict[str, float]) -> Student:
-    """The files that make a directory servable, and what training measured, which is written last."""
+def finish(
+    directory: Path, name: str, embedder: Embedder, speed: Speed, figures: dict[str, float], own_dimensions: int = 0
+) -> Student:
+    """The files that make a directory servable, and what training measured, which is written last. `own_dimensions` are those of a
+    sentence model of its own."""
     (directory / SPEED_FILE).write_bytes(msgspec.json.encode(speed))
-    write_card(directory, Card(name, "head", "head", embedder.context_tokens, base=EMBEDDING, made_at=int(time.time())))
+    card = Card(name, "head", "head", embedder.context_tokens, dimensions=own_dimensions, base=EMBEDDING, made_at=int(time.time()))
+    write_card(directory, card)
     (directory / _FIGURES).write_bytes(msgspec.json.encode(figures))
     return Student(name, directory, figures)
 

@@ -1,7 +1,8 @@
-"""Students that are a head: they choose among known labels from a text's sentence vector and its words, in numpy alone.
+"""Students that are a head: they choose among known labels from a text's sentence vector and its words, or mark up texts.
 
-A head is a sum of linear parts and a temperature; distil/head.py and distil/baseline.py train it. Its directory holds model.json
-(card.kind "head"), head.json and head.npz. `load_head` gives what is served; spans.py is the other form, which marks up texts.
+A head is a sum of linear parts and a temperature, in numpy; distil/head.py, distil/baseline.py and distil/encoder.py train it. Its
+directory holds model.json (card.kind "head"), head.json and head.npz, and where a part is "tuned" a sentence model of its own.
+`load_head` gives what is served.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from shoal.mini.card import read_card
 from shoal.mini.engine import Embedder
 from shoal.mini.grams import Range, count, weigh
+from shoal.mini.spans import Form, find_marks, plan_windows, write
 
 PLAN_FILE = "head.json"
 ARRAYS_FILE = "head.npz"
@@ -33,9 +36,10 @@ class Frame(msgspec.Struct, frozen=True):
 
 class Part(msgspec.Struct, frozen=True):
     """One linear part. "sentence": weights (dimensions, labels) on the vector; "near": weights (anchors, labels) on its likeness
-    exp(sharpness (cosine - 1)) to stored vectors; "grams": weights (grams, labels) on TF-IDF."""
+    exp(sharpness (cosine - 1)) to stored vectors; "grams": weights (grams, labels) on TF-IDF; "tuned": weights (dimensions, labels) on the
+    vector of the head's own sentence model, or (dimensions, tags) on its states where the form is spans."""
 
-    kind: Literal["sentence", "near", "grams"]
+    kind: Literal["sentence", "near", "grams", "tuned"]
     sharpness: float = 0.0
     range: Range | None = None
     vocabulary: tuple[str, ...] = ()
@@ -49,6 +53,25 @@ class Plan(msgspec.Struct, frozen=True):
     frame: Frame = Frame()
     parts: tuple[Part, ...] = ()
     temperature: float = 1.0
+    answer: Form | None = None
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it has a sentence model of its own."""
+        return any(part.kind == "tuned" for part in self.parts)
+
+
+class Marker(Protocol):
+    """A sentence model that gives the states of tokens, and where these stand."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids with the model's special tokens."""
+
+    def cut(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids without special tokens, and where in the text each begins and ends."""
+
+    def read(self, texts: Sequence[Sequence[int]]) -> list[NDArray[np.float32]]:
+        """(tokens, dimensions) per tokenised text."""
 
 
 class Head(Protocol):
@@ -65,10 +88,12 @@ class Head(Protocol):
 class LabelHead:
     """A head that chooses a label."""
 
-    def __init__(self, plan: Plan, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """`arrays`: "bias" (labels), and "weights0", "weights1", ... for the parts, "anchors0", "rarity0", ... where a part has them."""
+    def __init__(self, plan: Plan, arrays: Mapping[str, NDArray[Any]], own: Embed | None = None) -> None:
+        """`arrays`: "bias" (labels), and "weights0", "weights1", ... for the parts, "anchors0", "rarity0", ... where a part has them.
+        `own` is the head's own sentence model."""
+        self._own = own
         self.labels, self.frame, self._plan = plan.labels, plan.frame, plan
-        self.needs_vectors = any(part.kind != "grams" for part in plan.parts)
+        self.needs_vectors = any(part.kind in ("sentence", "near") for part in plan.parts)
         self._arrays = {name: value if name.startswith("weights") else value.astype(np.float32) for name, value in arrays.items()}
         self._places = [{gram: place for place, gram in enumerate(part.vocabulary)} for part in plan.parts]
 
@@ -100,10 +125,43 @@ class LabelHead:
             assert part.range is not None
             rows = [weigh(count(text, part.range), self._places[i], self._arrays[f"rarity{i}"]) for text in texts]
             return np.stack([values @ weights[where].astype(np.float32) for where, values in rows])
+        if part.kind == "tuned":
+            assert self._own is not None
+            vectors = self._own(texts)
         if part.kind == "near":
             vectors = np.exp(np.float32(part.sharpness) * (vectors @ self._arrays[f"anchors{i}"].T - 1))
         scores: NDArray[np.float32] = vectors @ weights.astype(np.float32)
         return scores
+
+
+class SpanHead:
+    """A head that marks what is of a kind in a text, and says it in the form that its rows had."""
+
+    needs_vectors = False
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, NDArray[Any]], own: Marker) -> None:
+        """`arrays`: "bias" (tags) and "weights0" (dimensions, tags). Raises ValueError where the plan is of no spans."""
+        if plan.answer is None:
+            raise ValueError("a head of spans must say how its answers are written")
+        self.labels, self.frame, self._form, self._own = plan.labels, plan.frame, plan.answer, own
+        self._weights, self._bias = arrays["weights0"].astype(np.float32), arrays["bias"].astype(np.float32)
+        start, *_, end = own.encode("a")
+        self._start, self._end = start, end
+
+    def answer(self, texts: Sequence[str], embed: Embed) -> list[tuple[str, float]]:
+        """See Head."""
+        framed = [strip(text, self.frame) for text in texts]
+        cuts = [self._own.cut(text) for text in framed]
+        windows = [(i, *window) for i, (ids, _) in enumerate(cuts) for window in plan_windows(len(ids))]
+        states = self._own.read([[self._start, *cuts[i][0][begin:end], self._end] for i, begin, end, _, _ in windows])
+        read: list[list[NDArray[np.float32]]] = [[] for _ in texts]
+        for (i, begin, _, first, last), state in zip(windows, states, strict=True):
+            read[i].append(state[1 + first - begin : 1 + last - begin] @ self._weights + self._bias)
+        said = []
+        for text, (_, offsets), scores in zip(framed, cuts, read, strict=True):
+            marks, chance = find_marks(np.concatenate(scores), offsets, self.labels)
+            said.append((write(self._form, text, marks), chance))
+        return said
 
 
 def text_of(messages: Sequence[Mapping[str, Any]], system: bool = False) -> str:
@@ -128,11 +186,18 @@ def embed_with(embedder: Embedder) -> Embed:
     return embed
 
 
-def load_head(directory: Path) -> Head:
-    """The head in `directory`. Raises OSError or msgspec.ValidationError when there is none, or a damaged one."""
+def load_head(directory: Path, threads: int = 1) -> Head:
+    """The head in `directory`; its own sentence model, where it has one, uses `threads` threads. Raises OSError, ValueError or
+    msgspec.ValidationError when there is none, or a damaged one."""
     plan = msgspec.json.decode((directory / PLAN_FILE).read_bytes(), type=Plan)
     with np.load(directory / ARRAYS_FILE, allow_pickle=False) as file:
-        return LabelHead(plan, dict(file))
+        arrays = dict(file)
+    if not plan.tuned:
+        return LabelHead(plan, arrays)
+    from shoal.mini.embedding import OpenVinoEmbedder
+
+    own = OpenVinoEmbedder(directory, read_card(directory), threads)
+    return SpanHead(plan, arrays, own) if plan.form == "spans" else LabelHead(plan, arrays, embed_with(own))
 
 
 def save_head(directory: Path, plan: Plan, arrays: Mapping[str, NDArray[Any]]) -> None:

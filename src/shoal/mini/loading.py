@@ -61,7 +61,7 @@ class StudentLoader:
             if self.lacks is not None:
                 raise Fault("overloaded", f"{student.id!r} needs the sentence model, which cannot be loaded: {self.lacks}")
             raise Fault("not_ready", "The sentence model is still being loaded; try again in a moment.", retry_after_s=1)
-        return ServedHead(student.id, load_head(student.directory), self.turns)
+        return ServedHead(student.id, load_head(student.directory, self._threads), self.turns)
 
 
 def speed_of(home: Path, student: Published, reading: Speed | None) -> Speed | None:
