@@ -89,7 +89,7 @@ def _find_limits(task: Task, student: Student, verdict: Verdict, weak: int, mode
         limits.append(f"It has forgotten some of what its base knew: {', '.join(forgotten)}.")
     if not verdict.general:
         limits.append(
-            "It cannot hold a conversation." if student.rung in ("head", "tfidf", "tagger") else "What it forgot was not measured."
+            "It cannot hold a conversation." if student.rung in ("head", "tfidf", "encoder") else "What it forgot was not measured."
         )
     limits.append("Languages of slices are guesses; fairness towards groups of people was not measured.")
     return limits

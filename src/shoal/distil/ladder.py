@@ -14,7 +14,7 @@ from shoal.distil.student import Kind, Options, Rung, Student, Task
 from shoal.distil.watch import Watch
 from shoal.evals import graders
 
-HEADS = frozenset({"tfidf", "head", "tagger"})
+HEADS = frozenset({"tfidf", "head"})
 """Rungs that cost next to nothing to train and to serve: all that fit are tried, and the best of them counts."""
 
 _LONGEST_LABEL = 100  # characters; longer answers are sentences

@@ -110,9 +110,7 @@ def measure_speed(head: Head, embedder: Embedder, texts: Sequence[str], threads:
     return Speed(rate, rate, 32, threads)
 
 
-def finish(
-    directory: Path, name: str, embedder: Embedder, speed: Speed, figures: dict[str, float], own_dimensions: int = 0
-) -> Student:
+def finish(directory: Path, name: str, embedder: Embedder, speed: Speed, figures: dict[str, float], own_dimensions: int = 0) -> Student:
     """The files that make a directory servable, and what training measured, which is written last. `own_dimensions` are those of a
     sentence model of its own."""
     (directory / SPEED_FILE).write_bytes(msgspec.json.encode(speed))

@@ -41,6 +41,7 @@ _LEARNING_RATE = 1e-3  # what a multiplier of 1 is
 RUNGS = {
     "tfidf": ("shoal.distil.baseline", "BaselineRung"),
     "head": ("shoal.distil.head", "HeadRung"),
+    "encoder": ("shoal.distil.encoder", "EncoderRung"),
     "small": ("shoal.distil.small", "Small"),
     "lora": ("shoal.distil.lora", "Lora"),
 }

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions of a head: a student that answers from a closed set, with the sentence model's help.
+"""POST /v1/chat/completions of a head: a student that answers from a closed set, or says what is of a kind in a text.
 
 The likeliest answer is always given, so temperature 0, a seed and several choices ask for what is done anyway. Tokens are the sentence
 model's. Requests that come while the sentence model is busy are answered together, in one turn.
@@ -48,7 +48,7 @@ async def serve_head(model: ServedHead, request: ChatRequest, exchange: Exchange
         raise dialect.make_context_fault("messages", f"{len(text)} characters", None, model.context_tokens)
     said = await model.ask(text)
     if form is not None and not _is_of_form(said.answer, form):
-        text = "This model answers with one of its own labels, which is not of this form; leave 'response_format' out."
+        text = "This model answers as it was taught, which is not of this form; leave 'response_format' out."
         raise Fault("unsupported_parameter", text, param=form.param)
     wanted = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     given = shape(model.embedder.pieces(said.answer), said.probability, request.stops, wanted, logprobs=bool(request.logprobs))
