@@ -45,7 +45,7 @@ _SHARE = 0.5  # of the tuned scores beside the untuned head's
 _SMOOTHING = 0.1
 _WARMUP = 0.1
 _LEAST_DEV = 100  # rows; by fewer no epoch is chosen
-_TOKENS_PER_S = 1_500.0  # trained on, two cores, a guess
+_TOKENS_PER_S = 500.0  # trained on, one busy core
 
 Item = tuple[list[int], Any]
 """Token ids, and a label's place or the tags of the tokens."""
@@ -115,7 +115,7 @@ def load_served(directory: Path, embedder: Embedder, threads: int) -> Head:
 
 
 def make_recipe(task: Task, options: Options) -> Recipe:
-    """As chosen on other splits than those that it is reported on (docs/lab.md)."""
+    """Guessed: nothing of it has been chosen by measuring yet (docs/lab.md)."""
     epochs = options.epochs or min(15, max(4, round(12_000 / len(task.train))))
     if task.kind == "label":
         rate, head_rate = options.learning_rate or 1e-4, 5e-3
