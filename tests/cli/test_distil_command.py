@@ -80,7 +80,6 @@ def test_what_is_not_understood_is_refused(rows: Path) -> None:
         (("cancel", "ftjob-none"), "Could not find"),
         (("report", "ftjob-none"), "Could not find"),
         (("publish", "ftjob-none"), "Could not find"),
-        (("rollback", "ft:minnow:o:none"), "ft:minnow:o:none"),
     ):
         refused = invoke(*wrong)
         assert refused.exit_code in (1, 2), wrong
@@ -125,7 +124,6 @@ def test_what_was_held_back_is_published_all_the_same_and_a_report_is_found(rows
     name = invoke("publish", job["id"]).stdout.strip()
     assert name == "ft:minnow:operator:refuses:1"
     assert invoke("publish", job["id"]).stdout.strip() == "ft:minnow:operator:refuses:2"
-    assert invoke("rollback", "ft:minnow:operator:refuses").stdout.strip() == name
     assert "There is no report" in invoke("report", job["id"]).output
     (place / "report.html").write_text("<h1>report</h1>")
     (place / "figures.json").write_text('{"ratio": 0.97}')

@@ -179,24 +179,6 @@ def publish(job_id: str = JOB, config: Path | None = CONFIG) -> None:
     typer.echo(act(config, run))
 
 
-@app.command("rollback")
-def rollback(
-    name: str = typer.Argument(metavar="NAME", help="The student: ft:BASE:ORG:NAME, or with the version to go back to."),
-) -> None:
-    """Let a student's name lead to the version before; that version's name is printed."""
-    from shoal.core.errors import Fault
-    from shoal.mini.shelf import ShelfError, make_current
-    from shoal.settings import home
-
-    def back() -> str:
-        try:
-            return make_current(home(), name)
-        except ShelfError as error:
-            raise Fault("not_found", str(error)) from None
-
-    typer.echo(guarded(back))
-
-
 def _labels(text: str) -> dict[str, str]:
     """`tag=support,team=a` as metadata."""
     labels = {}
