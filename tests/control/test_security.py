@@ -82,13 +82,16 @@ def fill(desk: Any, firm: Any, path: str) -> str:
     members = desk.operator.walk(f"/organisations/{firm.id}/members")
     keys = desk.operator.walk(f"/organisations/{firm.id}/keys")
     ids = {"org_id": firm.id, "project_id": firm.project_id, "member_id": members[-1]["id"], "alert_id": "1", "holder_id": "hold_x"}
-    ids |= {"key_id": next(key["id"] for key in keys if key["name"] == "app"), "request_id": "req_x"}
+    ids |= {"key_id": next(key["id"] for key in keys if key["name"] == "app"), "request_id": "req_x", "student_id": "ft--minnow--x--y"}
     return path.format(**ids)
+
+
+VERSIONED = ("{org_id}", "{project_id}", "{member_id}")
 
 
 def version_of(method: str, path: str) -> dict[str, Any]:
     """What says the version where a body does not."""
-    return {"params": {"version": 1}} if method == "DELETE" and not path.endswith("{key_id}") and "holders" not in path else {}
+    return {"params": {"version": 1}} if method == "DELETE" and path.endswith(VERSIONED) else {}
 
 
 def everything(desk: Any) -> str:
@@ -173,6 +176,7 @@ def test_what_is_the_operators_is_no_owners(desk: Any, acme: Any, endpoints: lis
 def test_who_may_only_read_changes_nothing(desk: Any, acme: Any, endpoints: list[tuple[str, str]], role: str, unchanged: None) -> None:
     may = {("POST", "/organisations/{org_id}/keys"), ("PATCH", "/organisations/{org_id}/keys/{key_id}")}
     may |= {("POST", "/organisations/{org_id}/keys/{key_id}/rotate"), ("DELETE", "/organisations/{org_id}/keys/{key_id}")}
+    may |= {("POST", "/organisations/{org_id}/students/{student_id}/current")}
     may |= {("POST", "/organisations/{org_id}/alerts/{alert_id}/seen")}
     for method, path in endpoints:
         if "{org_id}" in path and method != "GET" and not (role == "developer" and (method, path) in may):

@@ -92,7 +92,6 @@ def test_compressed_bodies_are_refused(shoal: Installation, coding: str) -> None
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", CHAT, 405, "method_not_allowed"),
         ("PUT", CHAT, 405, "method_not_allowed"),
         ("OPTIONS", CHAT, 405, "method_not_allowed"),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),

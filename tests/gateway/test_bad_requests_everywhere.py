@@ -153,7 +153,7 @@ def test_strangers_and_wrong_methods(server: Installation, place: Place) -> None
             assert answer.status == 401
             message(answer, place.dialect)
     with Caller(server.port, server.key) as caller:
-        caller.send(get(server.key, place.path))
+        caller.send(request(server.key, b"", place.path, method="PUT"))
         answer = caller.answer()
         assert (answer.status, answer.headers["allow"]) == (405, "POST")
         message(answer, place.dialect)

@@ -26,7 +26,9 @@ def find(method: bytes, path: bytes) -> str | None:
         return None
     if method == b"DELETE" and path.startswith(_MODELS):
         return "models"
-    return next((name for start, name in ERRANDS.items() if path == start or path.startswith(start + b"/")), None)
+    return next(
+        (name for start, name in ERRANDS.items() if path == start or (path.startswith(start + b"/") and path != start + b"/")), None
+    )
 
 
 def plain(path: bytes) -> bytes:
