@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import upstream as scripted
-from caller import Answer, Caller, get, request
+from caller import Answer, Caller, request
 from conftest import config
 from installation import Installation, wait_for
 from upstream import Upstream
