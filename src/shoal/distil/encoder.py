@@ -197,22 +197,12 @@ def tune(
         for step in range(steps):
             done = epoch * steps + step
             rate = min((done + 1) / (_WARMUP * recipe.epochs * steps), 1.0) * (1 - done / (recipe.epochs * steps))
-            for group in optimiser.param_groups:
-                group["lr"] = group["base"] * rate
             batch = [items[i] for i in order[step * recipe.batch_size : (step + 1) * recipe.batch_size]]
-            ids, mask = lay_out([one for one, _ in batch])
-            scores = model(ids, mask)
-            loss = functional.cross_entropy(
-                scores.flatten(0, -2), _lay_out_targets(batch, ids.shape[1]), label_smoothing=_SMOOTHING, ignore_index=_UNSURE
-            )
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            total += float(loss.detach())
-            state["tokens"] += int(mask.sum())
+            loss, tokens = _step(model, optimiser, batch, rate)
+            total += loss
+            state["tokens"] += tokens
             if step % 10 == 0:
-                watch.step("tuning", done, recipe.epochs * steps, loss=float(loss.detach()))
+                watch.step("tuning", done, recipe.epochs * steps, loss=loss)
         model.eval()
         reached = float(epoch + 1) if score is None else score()
         if reached >= state["best"]:
@@ -228,6 +218,22 @@ def tune(
         model.load_state_dict(state["weights"])
     model.eval()
     return {"epochs": float(state["epoch"]), "best_epoch": float(state["best_epoch"]), "trained_tokens": float(state["tokens"])}
+
+
+def _step(model: Tuned, optimiser: Any, batch: Sequence[Item], rate: float) -> tuple[float, int]:
+    """One step at `rate` of each group's own; the loss, and how many tokens it took."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["base"] * rate
+    ids, mask = lay_out([one for one, _ in batch])
+    scores = model(ids, mask)
+    loss = functional.cross_entropy(
+        scores.flatten(0, -2), _lay_out_targets(batch, ids.shape[1]), label_smoothing=_SMOOTHING, ignore_index=_UNSURE
+    )
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+    return float(loss.detach()), int(mask.sum())
 
 
 def lay_out(texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
