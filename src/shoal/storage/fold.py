@@ -169,9 +169,11 @@ async def recover(engine: AsyncEngine, directory: Path) -> None:
 async def _hold_offset(connection: AsyncConnection, name: str) -> int:
     """How far this segment is folded, which nobody changes until this transaction ends."""
     held = {"segment": name}
-    if is_postgres(connection):
+    while is_postgres(connection):
         await connection.execute(_HOLD_OFFSET[0], held)
-        return int((await connection.execute(_HOLD_OFFSET[1], held)).scalar_one())
+        folded = (await connection.execute(_HOLD_OFFSET[1], held)).scalar_one_or_none()
+        if folded is not None:  # or else whoever had made the row was done with the segment, and forgot it between the two
+            return int(folded)
     return int((await connection.execute(_OFFSET, held)).scalar() or 0)
 
 

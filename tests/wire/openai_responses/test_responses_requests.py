@@ -187,7 +187,7 @@ WRONG: list[tuple[dict[str, Any], str, str | None]] = [
     ({"text": {"format": {"type": "xml"}}}, "invalid_value", "text.format.type"),
     ({"text": {"format": {"type": "json_schema"}}}, "missing_parameter", "text.format.schema"),
     ({"temperature": "hot"}, "invalid_type", "temperature"),
-    ({"metadata": {"a": 7}}, "invalid_type", "metadata[...]"),
+    ({"metadata": {"a": 7}}, "invalid_type", "metadata"),
     ({"background": True}, "unsupported_parameter", "background"),
     ({"conversation": "conv_1"}, "unsupported_parameter", "conversation"),
     ({"prompt": {"id": "pmpt_1"}}, "unsupported_parameter", "prompt"),
