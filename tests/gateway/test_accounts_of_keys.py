@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 
 import msgspec
 import pytest
@@ -197,6 +198,7 @@ async def test_what_others_wait_for_goes_back(till: Till, clock: Clock, monkeypa
 async def test_that_the_store_is_away_is_said_once(
     till: Till, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "shoal.gateway")  # whatever libraries that train have made of the levels
     lender = Lender(till)
     accounts = Accounts(lender, clock=clock)
     hold = await begin(accounts)
