@@ -53,6 +53,7 @@ def main(beside: bool) -> int:
     if beside:
         yield_to_others()
         time.sleep(BESIDE_AFTER_S)
+        target.parent.mkdir(exist_ok=True)
         log = (target.parent / "compile.log").open("wb")
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
