@@ -138,8 +138,9 @@ async def from_logs(store: Store, org_id: str, project_id: str, wanted: Wanted, 
     return Gathered(tuple(admit(rows, overrides, rejected, to_ask=wanted.to_ask)), dict(rejected))
 
 
-async def _portions(store: Store, project_id: str, wanted: Wanted) -> AsyncIterator[list[Completion]]:
-    sought = Sought(
+def sought_of(project_id: str, wanted: Wanted) -> Sought:
+    """Which of a project's completions are wanted, in the words of the store."""
+    return Sought(
         project_id=project_id,
         model=wanted.model,
         labels=wanted.labels,
@@ -147,9 +148,12 @@ async def _portions(store: Store, project_id: str, wanted: Wanted) -> AsyncItera
         from_ms=wanted.since_ms,
         until_ms=wanted.until_ms,
     )
+
+
+async def _portions(store: Store, project_id: str, wanted: Wanted) -> AsyncIterator[list[Completion]]:
     portion: list[Completion] = []
     number = 0
-    async for one in store.completions.walk(sought, newest_first=True):
+    async for one in store.completions.walk(sought_of(project_id, wanted), newest_first=True):
         portion.append(one)
         number += 1
         if len(portion) == _PORTION or number == wanted.most:

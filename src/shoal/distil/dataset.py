@@ -1,6 +1,6 @@
 """Datasets: rows that were checked, cleaned and split once, and are never changed again. Each is a directory named by its content.
 
-HOME/datasets/ds_XXXXXXXXXXXX holds manifest.json, which says where its rows came from and what was left out for which reason, and
+HOME/datasets/ds_0123456789ab holds manifest.json, which says where its rows came from and what was left out for which reason, and
 train.jsonl, dev.jsonl and test.jsonl. The one thing that replaces a dataset is a person's wish to be forgotten (`forget`).
 """
 

@@ -15,7 +15,7 @@ import numpy as np
 from shoal.core.errors import Fault
 from shoal.core.money import NANO_PER_USD, Price, nano_from_pico, nano_from_usd
 from shoal.distil.clusters import Cluster, asked_of, cluster, find_frames
-from shoal.distil.collect import Wanted, read_row
+from shoal.distil.collect import Wanted, read_row, sought_of
 from shoal.distil.ladder import kind_of
 from shoal.distil.licences import Override, decide
 from shoal.distil.rows import Message, Origin, Row
@@ -23,7 +23,7 @@ from shoal.distil.student import Kind
 from shoal.evals.stats import wilson_interval
 from shoal.guard import pii
 from shoal.mini.heads import Embed
-from shoal.storage.completions import Completion, Sought
+from shoal.storage.completions import Completion
 from shoal.storage.consumption import Span
 from shoal.storage.store import Store
 
@@ -109,16 +109,8 @@ async def suggest(
 
 
 async def _read(store: Store, project_id: str, wanted: Wanted) -> list[Seen]:
-    sought = Sought(
-        project_id=project_id,
-        model=wanted.model,
-        labels=wanted.labels,
-        asked=wanted.asked,
-        from_ms=wanted.since_ms,
-        until_ms=wanted.until_ms,
-    )
     seen: list[Seen] = []
-    async for kept in store.completions.walk(sought, newest_first=True):
+    async for kept in store.completions.walk(sought_of(project_id, wanted), newest_first=True):
         if (one := _see(kept)) is not None:
             seen.append(one)
         if len(seen) >= wanted.most:
